@@ -1,0 +1,1217 @@
+#!/usr/bin/env python3
+"""Poll stock quotes from Yahoo Finance and put them on an Amazon Kinesis data stream.
+
+One cycle: fetch the quotes of all symbols, keep those that are valid and new, write them to the spool on
+disk, send the spool to the stream, oldest first, and sleep to the next slot of the poll interval. What could
+not be sent stays in the spool for the next cycle or the next run, so a crash loses nothing that was fetched.
+
+examples:
+  python stream_stock_data.py                                    AAPL every 30 s, or what .env says
+  python stream_stock_data.py --symbols AAPL,MSFT,BRK-B,^GSPC --delay 10
+  python stream_stock_data.py --symbols-file symbols.txt --backfill 5d
+  python stream_stock_data.py --symbols BTC-USD --once --dry-run   print a quote, send nothing, no AWS
+  python stream_stock_data.py --source replay --file sample_data/AAPL.csv --delay 1
+
+exit status:
+  0  finished, or stopped by Ctrl-C or SIGTERM
+  1  cannot run: the message names the setting, file, credential or resource to put right
+  2  wrong usage
+  3  finished, but no quote was fetched, or some could not be sent (they wait in the spool for the next run)
+
+Settings come from .env, the environment and the flags, the later ones winning; .env.example lists them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import ipaddress
+import json
+import logging
+import math
+import os
+import random
+import re
+import select
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
+from numbers import Real
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+from dotenv import load_dotenv
+from dotenv.parser import parse_stream
+
+HERE = Path(__file__).resolve().parent
+
+# Yahoo
+BATCH_URL = "https://query1.finance.yahoo.com/v7/finance/quote"
+CHART_URL = "https://query1.finance.yahoo.com/v8/finance/chart/"
+BATCH_SYMBOLS = 99  # more in one request are refused
+BATCH_FIELDS = (
+    "currency,exchangeDataDelayedBy,exchangeTimezoneName,marketState,regularMarketDayHigh,regularMarketDayLow,"
+    "regularMarketOpen,regularMarketPreviousClose,regularMarketPrice,regularMarketTime,regularMarketVolume"
+)
+CONNECTIONS = 8
+REQUEST_SECONDS = 10  # timeout of one request
+STALL_SECONDS = 45  # a poll in which nothing has come for so long has hung
+CHARTS_ONLY_SECONDS = 900  # after the batch endpoint refused
+RATE_LIMIT_SECONDS = (30, 900)  # first and longest pause after a 429
+PARKING_MISSES, PARKING_SECONDS = 3, 3600  # for symbols that Yahoo does not know
+
+# Ticks
+OPTIONAL_FIELDS = (
+    "currency",
+    "exchange_timezone",
+    "market_state",
+    "delay_minutes",
+    "history",
+    "replayed_from",
+)
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.=^&_-]{0,31}")
+MAX_AHEAD = timedelta(minutes=5)  # a quote from further in the future would shut out all that follow
+MAX_PRICE_RATIO = 1000  # price to previous close: beyond it, Yahoo's previous close is wrong
+SILENT_AFTER = timedelta(minutes=10)
+
+# Kinesis: https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
+CALL_RECORDS = 500
+CALL_BYTES = 5 * 1024 * 1024
+FRUITLESS_CALLS = 5  # in a row, then the rest waits for the next cycle
+RETRY_SECONDS = (0.1, 2.0)  # first and longest pause between two calls
+PASSING_CODES = {
+    "InternalFailure",
+    "KMSThrottlingException",
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+}
+CREDENTIAL_CODES = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "UnrecognizedClientException",
+}
+
+SPOOL_BYTES = 100 * 1024 * 1024
+SEGMENT_BYTES = 1024 * 1024
+LINES_UP_TO = 10  # symbols, for which each record gets a line of its own
+LAST_CALL_SECONDS = 10  # for delivery, when there is no next cycle
+BACKFILL_SYMBOLS = (
+    8  # fetched, spooled and sent together: a week of one-minute bars of all would fill the memory
+)
+
+log = logging.getLogger("producer")
+
+
+class CannotRun(Exception):
+    """The producer cannot start or go on; the message says what to do."""
+
+
+# --- Ticks --------------------------------------------------------------------------------------
+
+
+class InvalidQuote(ValueError):
+    """A quote that makes no tick; the message names the symbol and the reason."""
+
+
+def format_timestamp(moment: datetime) -> str:
+    """The one timestamp form of the pipeline: UTC ISO-8601 with milliseconds, "2026-11-22T15:58:22.123Z"."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_timestamp(text: str) -> datetime:
+    """The moment that `format_timestamp` wrote.
+
+    Raises:
+        ValueError: the text has another form or is no date.
+    """
+    if not TIMESTAMP.fullmatch(text):
+        raise ValueError(f"{text!r} has not the form 2026-11-22T15:58:22.123Z")
+    return datetime.fromisoformat(text)
+
+
+def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -> dict[str, Any]:
+    """Make the tick that goes on the stream out of a quote.
+
+    Args:
+        quote: symbol, open, high, low, price, previous_close (in the quote's currency), volume, timestamp
+            (of the quote, UTC ISO-8601 with milliseconds) and any of OPTIONAL_FIELDS. Open, high, low and
+            volume may be unknown.
+        source: yahoo, websocket, simulated or replay.
+        fetched_at: when the producer got the quote.
+
+    Returns:
+        The tick: prices rounded to 4 decimals, change in the quote's currency and in percent of the previous
+        close, null for what is unknown, never NaN or Infinity.
+
+    Raises:
+        InvalidQuote: no symbol, price, previous close or timestamp that could be true.
+    """
+    symbol = quote.get("symbol")
+    if not isinstance(symbol, str) or not symbol:
+        raise InvalidQuote(f"a quote without a symbol ({symbol!r})")
+    price = _rounded(quote.get("price"))
+    previous_close = _rounded(quote.get("previous_close"))
+    if not price:
+        raise InvalidQuote(f"{symbol}: price {quote.get('price')!r} is not a positive number")
+    if not previous_close:
+        raise InvalidQuote(
+            f"{symbol}: previous close {quote.get('previous_close')!r} is not a positive number"
+        )
+    if price / previous_close > MAX_PRICE_RATIO:
+        raise InvalidQuote(
+            f"{symbol}: previous close {previous_close} is too small to be true at a price of {price}"
+        )
+    timestamp = quote.get("timestamp")
+    try:
+        quoted_at = parse_timestamp(timestamp)
+    except (TypeError, ValueError):
+        raise InvalidQuote(f"{symbol}: no valid time of the quote ({timestamp!r})") from None
+    if quoted_at > fetched_at + MAX_AHEAD:
+        raise InvalidQuote(f"{symbol}: quote of {timestamp} is ahead of this computer's clock")
+    volume = quote.get("volume")
+    change = round(price - previous_close, 4)
+    tick = {
+        "symbol": symbol,
+        "open": _rounded(quote.get("open")),
+        "high": _rounded(quote.get("high")),
+        "low": _rounded(quote.get("low")),
+        "price": price,
+        "previous_close": previous_close,
+        "change": change,
+        "change_percent": round(change / previous_close * 100, 4),
+        "volume": int(volume) if _is_number(volume) and volume >= 0 else None,
+        "timestamp": timestamp,
+        "fetched_at": format_timestamp(fetched_at),
+        "source": source,
+    }
+    return tick | {name: quote[name] for name in OPTIONAL_FIELDS if quote.get(name) is not None}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _rounded(value: object) -> float | None:
+    """A price in 4 decimals; None for what is no price. Yahoo writes 0 for an unknown open, high or low."""
+    return (round(float(value), 4) or None) if _is_number(value) and value > 0 else None
+
+
+def encode(tick: Mapping[str, Any]) -> bytes:
+    """The tick as one line of JSON, as it goes to the spool and to the stream."""
+    return json.dumps(tick, allow_nan=False, separators=(",", ":")).encode()
+
+
+# --- Yahoo Finance ------------------------------------------------------------------------------
+
+
+def quote_from_batch(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The quote in one row of the batch endpoint's answer."""
+    state = row.get("marketState")
+    return {
+        "symbol": row.get("symbol"),
+        "open": row.get("regularMarketOpen"),
+        "high": row.get("regularMarketDayHigh"),
+        "low": row.get("regularMarketDayLow"),
+        "price": row.get("regularMarketPrice"),
+        "previous_close": row.get("regularMarketPreviousClose"),
+        "volume": row.get("regularMarketVolume"),
+        "timestamp": _from_epoch(row.get("regularMarketTime")),
+        "currency": row.get("currency"),
+        "exchange_timezone": row.get("exchangeTimezoneName"),
+        # PREPRE and POSTPOST: nothing trades yet, nothing trades any more
+        "market_state": "CLOSED" if state in ("PREPRE", "POSTPOST") else state,
+        "delay_minutes": row.get("exchangeDataDelayedBy") or None,
+    }
+
+
+def quote_from_chart(chart: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
+    """The quote in the answer to a one-day chart request, the same as the batch endpoint's (delay aside)."""
+    meta = chart["meta"]
+    bar = chart["indicators"]["quote"][0]
+    periods = meta.get("currentTradingPeriod") or {}
+    state = "CLOSED"
+    for name in ("pre", "regular", "post"):
+        period = periods.get(name)
+        if period and period["start"] <= now.timestamp() < period["end"]:
+            state = name.upper()
+    return {
+        "symbol": meta.get("symbol"),
+        "open": (bar.get("open") or [None])[-1],
+        "high": meta.get("regularMarketDayHigh"),
+        "low": meta.get("regularMarketDayLow"),
+        "price": meta.get("regularMarketPrice"),
+        "previous_close": meta.get("chartPreviousClose"),
+        "volume": meta.get("regularMarketVolume"),
+        "timestamp": _from_epoch(meta.get("regularMarketTime")),
+        "currency": meta.get("currency"),
+        "exchange_timezone": meta.get("exchangeTimezoneName"),
+        "market_state": state,
+    }
+
+
+def bars_from_chart(chart: Mapping[str, Any], *, now: datetime) -> list[dict[str, Any]]:
+    """The finished one-minute bars of a chart as quotes of the past, oldest first.
+
+    A bar's quote is its close, so its time is the bar's last millisecond: it sorts between the live quotes
+    before and after it, and never has the timestamp of one (Yahoo's are whole seconds).
+    """
+    meta, zone = chart["meta"], ZoneInfo(chart["meta"]["exchangeTimezoneName"])
+    bars = chart["indicators"]["quote"][0]
+    quotes: list[dict[str, Any]] = []
+    day, previous_close, last_close, volume = None, None, meta.get("chartPreviousClose"), 0
+    columns = (bars.get(name, []) for name in ("open", "high", "low", "close", "volume"))
+    for start, *prices, traded in zip(chart.get("timestamp", []), *columns, strict=True):
+        close = prices[3]
+        if close is None or start + 60 > now.timestamp():
+            continue
+        if (date := datetime.fromtimestamp(start, zone).date()) != day:
+            day, previous_close, volume = date, last_close, 0
+        last_close, volume = close, volume + (traded or 0)
+        quotes.append(
+            {
+                "symbol": meta["symbol"],
+                **dict(zip(("open", "high", "low", "price"), prices, strict=True)),
+                "previous_close": previous_close,
+                "volume": volume,
+                "timestamp": format_timestamp(datetime.fromtimestamp(start + 59.999, UTC)),
+                "currency": meta.get("currency"),
+                "exchange_timezone": meta.get("exchangeTimezoneName"),
+                "history": True,
+            }
+        )
+    return quotes
+
+
+def _from_epoch(seconds: object) -> str | None:
+    try:
+        return format_timestamp(datetime.fromtimestamp(seconds, UTC))
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def chunks(items: list, size: int) -> list[list]:
+    """The items in as few lists of at most `size` as it takes, all about equally long."""
+    count = math.ceil(len(items) / size)
+    return [items[i * len(items) // count : (i + 1) * len(items) // count] for i in range(count)]
+
+
+def some(symbols: list[str]) -> str:
+    """A few symbols by name: "AAPL, MSFT, GOOG and 497 more"."""
+    return ", ".join(symbols[:3]) + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
+
+
+class RateLimited(Exception):
+    """Yahoo answered 429."""
+
+
+class Refused(Exception):
+    """Yahoo answered another 4xx; `status` is the HTTP status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+class YahooSource:
+    """Quotes of Yahoo Finance through the yfinance client, many symbols a request.
+
+    Symbols that the batch endpoint leaves out, or all of them while it refuses, are asked for one by one
+    from the chart endpoint. A fault of Yahoo's is logged and costs what it hit in this cycle, no more.
+    """
+
+    name = "yahoo"
+    exhausted = False
+
+    def __init__(self) -> None:
+        # Imported here: it takes longer than all the rest, and the other sources do without it.
+        import yfinance.data
+        import yfinance.exceptions
+
+        self._client = yfinance.data.YfData()
+        self._rate_limit_error = yfinance.exceptions.YFRateLimitError
+        self._pool = ThreadPoolExecutor(CONNECTIONS)
+        self._resume_at = 0.0
+        self._rate_limits = 0
+        self._charts_until = 0.0
+        self._misses: Counter[str] = Counter()
+        self._parked_until: dict[str, float] = {}
+        self._delay_minutes: dict[str, int | None] = {}
+
+    def fetch(self, symbols: list[str]) -> list[dict[str, Any]]:
+        """The newest quotes that Yahoo has, at most one a symbol."""
+        now = time.monotonic()
+        if now < self._resume_at:
+            return []
+        wanted = [s for s in symbols if self._parked_until.get(s, 0) <= now]
+        quotes: dict[str, dict[str, Any]] = {}
+        errors: list[str] = []
+        ask_charts = wanted if now < self._charts_until else []
+        try:
+            if not ask_charts:
+                for chunk, answer in self._ask(self._batch, chunks(wanted, BATCH_SYMBOLS), errors):
+                    if isinstance(answer, Refused):
+                        log.warning("Yahoo's batch endpoint refuses (%s): asking symbol by symbol", answer)
+                        self._charts_until = now + CHARTS_ONLY_SECONDS
+                        answer = []
+                    for quote in answer:
+                        if quote["symbol"] in chunk:
+                            _keep_newest(quotes, quote)
+                            self._delay_minutes[quote["symbol"]] = quote["delay_minutes"]
+                    ask_charts += [s for s in chunk if s not in quotes]
+            for symbol, answer in self._ask(self._chart, ask_charts, errors):
+                if isinstance(answer, Refused) and answer.status == 404:
+                    self._miss(symbol)
+                elif isinstance(answer, Refused):
+                    errors.append(f"{symbol}: {answer}")
+                else:
+                    quote = quote_from_chart(answer, now=datetime.now(UTC))
+                    quotes[symbol] = quote | {"delay_minutes": self._delay_minutes.get(symbol)}
+            self._rate_limits = 0
+        except RateLimited:
+            self._pause()
+        if errors:
+            log.warning("Yahoo: %d requests failed, trying again next time (%s)", len(errors), errors[0])
+        for symbol in quotes:
+            self._misses.pop(symbol, None)
+            self._parked_until.pop(symbol, None)
+        return list(quotes.values())
+
+    def history(self, symbols: list[str], backfill: str) -> list[dict[str, Any]]:
+        """One-minute bars of the past as quotes, oldest first for each symbol.
+
+        Args:
+            symbols: what to load.
+            backfill: "60" for the last 60 bars of each, "1d" to "7d" for all bars of so many trading days.
+        """
+        span, last = ("2d", int(backfill)) if backfill.isdigit() else (backfill, 0)
+        quotes: list[dict[str, Any]] = []
+        errors: list[str] = []
+        try:
+            for symbol, answer in self._ask(lambda s: self._chart(s, span, "1m"), symbols, errors):
+                if isinstance(answer, Refused):
+                    log.warning("%s: no history (%s)", symbol, answer)
+                else:
+                    quotes += bars_from_chart(answer, now=datetime.now(UTC))[-last:]
+        except RateLimited:
+            self._pause()
+        if errors:
+            log.warning("Yahoo: no history for %d of %d symbols (%s)", len(errors), len(symbols), errors[0])
+        return quotes
+
+    def _batch(self, symbols: list[str]) -> list[dict[str, Any]]:
+        parameters = {"symbols": ",".join(symbols), "formatted": "false", "fields": BATCH_FIELDS}
+        answer = self._get(BATCH_URL, parameters)
+        return [quote_from_batch(row) for row in answer["quoteResponse"]["result"]]
+
+    def _chart(self, symbol: str, span: str = "1d", interval: str = "1d") -> dict[str, Any]:
+        answer = self._get(CHART_URL + symbol, {"range": span, "interval": interval})
+        return answer["chart"]["result"][0]
+
+    def _get(self, url: str, parameters: dict[str, str]) -> dict[str, Any]:
+        try:
+            response = self._client.get(url, params=parameters, timeout=REQUEST_SECONDS)
+        except self._rate_limit_error as error:
+            raise RateLimited from error
+        if response.status_code < 400:
+            return response.json()
+        # The client keeps whatever text came as its crumb, an error page too, and would use it for ever.
+        self._client._crumb = None
+        if response.status_code >= 500:
+            raise OSError(f"HTTP {response.status_code}")
+        raise Refused(response.status_code)
+
+    def _ask(self, request: Callable, items: list, errors: list[str]) -> Iterator[tuple[Any, Any]]:
+        """Run the requests in the pool; yield each item with its answer or Refused, as they come.
+
+        What failed in a way that passes goes to `errors`. After a 429 nothing more is sent, what is under way
+        is still awaited, and then RateLimited is raised.
+        """
+        asked: dict[Future, Any] = {self._pool.submit(request, item): item for item in items}
+        waiting, limited = set(asked), False
+        while waiting:
+            done, waiting = wait(waiting, timeout=STALL_SECONDS, return_when=FIRST_COMPLETED)
+            if not done:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._pool = ThreadPoolExecutor(CONNECTIONS)
+                errors += [f"no answer within {STALL_SECONDS} s"] * len(waiting)
+                break
+            for future in done:
+                error = future.exception()
+                if isinstance(error, RateLimited):
+                    limited = True
+                    waiting = {future for future in waiting if not future.cancel()}
+                elif error is None or isinstance(error, Refused):
+                    yield asked[future], error or future.result()
+                elif isinstance(error, OSError | ValueError | LookupError | TypeError):
+                    errors.append(f"{type(error).__name__}: {error}")
+                else:
+                    raise error
+        if limited:
+            raise RateLimited
+
+    def _pause(self) -> None:
+        first, longest = RATE_LIMIT_SECONDS
+        seconds = min(longest, first * 2**self._rate_limits) * random.uniform(0.5, 1)
+        self._rate_limits += 1
+        self._resume_at = time.monotonic() + seconds
+        self._client._crumb = None
+        log.warning("Yahoo answered 429 (too many requests): no polls for %.0f s", seconds)
+
+    def _miss(self, symbol: str) -> None:
+        self._misses[symbol] += 1
+        if self._misses[symbol] == 1:
+            log.warning("%s: Yahoo knows no such symbol", symbol)
+        if self._misses[symbol] >= PARKING_MISSES:
+            if symbol not in self._parked_until:
+                log.warning("%s: not found %d times, asking hourly from now on", symbol, PARKING_MISSES)
+            self._parked_until[symbol] = time.monotonic() + PARKING_SECONDS
+
+
+def _keep_newest(quotes: dict[str, dict[str, Any]], quote: dict[str, Any]) -> None:
+    known = quotes.setdefault(quote["symbol"], quote)
+    if (quote["timestamp"] or "") > (known["timestamp"] or ""):
+        quotes[quote["symbol"]] = quote
+
+
+# --- What outlives the process --------------------------------------------------------------------
+
+
+def write_durably(path: Path, data: bytes, *, append: bool = False) -> None:
+    """Append to a file, or replace it as a whole, so that the data is on the disk on return."""
+    target = path if append else path.with_name(path.name + ".new")
+    with target.open("ab" if append else "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if not append:
+        target.replace(path)
+
+
+class Sent:
+    """What has been handed to the spool so far, so that no quote goes out twice, not even after a restart.
+
+    `newest` is the latest timestamp of each symbol, `backfilled` the span of history loaded for it.
+    """
+
+    def __init__(self, path: Path | None, *, stream_created: str | None) -> None:
+        """
+        Args:
+            path: the state file, or None to keep it in memory.
+            stream_created: when the stream was made. A stream made anew has none of the ticks, so the state
+                of its predecessor does not count.
+        """
+        self._path = path
+        self._stream_created = stream_created
+        self.newest: dict[str, str] = {}
+        self.backfilled: dict[str, list[str]] = {}
+        if path and path.exists():
+            state = json.loads(path.read_bytes())
+            if stream_created in (None, state["stream_created"]):
+                self.newest, self.backfilled = state["newest"], state["backfilled"]
+                self._stream_created = state["stream_created"]
+
+    def has(self, tick: Mapping[str, Any]) -> bool:
+        symbol, timestamp = tick["symbol"], tick["timestamp"]
+        if tick.get("history"):
+            first, last = self.backfilled.get(symbol, ("~", ""))
+            return first <= timestamp <= last
+        return timestamp <= self.newest.get(symbol, "")
+
+    def add(self, tick: Mapping[str, Any]) -> None:
+        symbol, timestamp = tick["symbol"], tick["timestamp"]
+        self.newest[symbol] = max(timestamp, self.newest.get(symbol, ""))
+        if tick.get("history"):
+            first, last = self.backfilled.get(symbol, (timestamp, timestamp))
+            self.backfilled[symbol] = [min(first, timestamp), max(last, timestamp)]
+
+    def save(self) -> None:
+        if self._path:
+            state = {
+                "stream_created": self._stream_created,
+                "newest": self.newest,
+                "backfilled": self.backfilled,
+            }
+            write_durably(self._path, json.dumps(state).encode())
+
+
+class Spool:
+    """Ticks on their way to the stream: files of JSON lines, each removed when all in it has been sent.
+
+    Every tick is written here before it is sent. So a crash at any point sends the very same bytes again
+    instead of fetching another quote with the same timestamp.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        # A new file for each run: the last line of an old one may be torn.
+        last = max((int(path.stem.split("-")[1]) for path in self.segments()), default=0)
+        self._current = directory / f"spool-{last + 1:08}.jsonl"
+
+    def segments(self) -> list[Path]:
+        """The files, oldest first."""
+        return sorted(self._directory.glob("spool-*.jsonl"))
+
+    def size(self) -> int:
+        """Bytes that wait."""
+        return sum(path.stat().st_size for path in self.segments())
+
+    def append(self, ticks: list[dict[str, Any]]) -> None:
+        if self._current.exists() and self._current.stat().st_size >= SEGMENT_BYTES:
+            number = int(self._current.stem.split("-")[1]) + 1
+            self._current = self._directory / f"spool-{number:08}.jsonl"
+        write_durably(self._current, b"".join(encode(tick) + b"\n" for tick in ticks), append=True)
+
+    def read(self, segment: Path) -> list[dict[str, Any]]:
+        """The ticks of a segment; a last line that a crash cut off was never sent and is left out."""
+        lines = segment.read_bytes().split(b"\n")
+        if lines.pop():
+            log.warning("%s: the last line is incomplete (a crash while writing) and is left out", segment)
+        return [json.loads(line) for line in lines]
+
+    def keep(self, segment: Path, ticks: list[dict[str, Any]]) -> None:
+        """Leave only these ticks in a segment."""
+        if ticks:
+            write_durably(segment, b"".join(encode(tick) + b"\n" for tick in ticks))
+        else:
+            segment.unlink()
+
+
+def lock(directory: Path) -> Any:
+    """Claim the state directory for this process; hold on to the returned file.
+
+    Raises:
+        CannotRun: another producer uses it, or it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / "lock").open("w")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CannotRun(
+            f"another producer is running on {directory}: stop it, or give this one a STATE_DIR of its own"
+        ) from None
+    except OSError as error:
+        raise CannotRun(f"cannot write to {directory} ({error.strerror}): set STATE_DIR") from None
+    return file
+
+
+# --- Kinesis --------------------------------------------------------------------------------------
+
+
+class Undelivered(Exception):
+    """A call failed as a whole and will not succeed at once; the message says why and what to do."""
+
+
+class KinesisStream:
+    """The data stream.
+
+    Args:
+        new_client: makes a boto3 Kinesis client. Called again when the credentials fail, so that ones renewed
+            meanwhile are found without a restart.
+        name: of the stream.
+    """
+
+    def __init__(self, new_client: Callable[[], Any], name: str) -> None:
+        self._new_client = new_client
+        self._client = new_client()
+        self.name = name
+
+    def created(self) -> str | None:
+        """When the stream was made, UTC ISO-8601; None when AWS cannot be asked now.
+
+        Raises:
+            CannotRun: there is no such stream, or there are no valid credentials.
+        """
+        try:
+            summary = self._client.describe_stream_summary(StreamName=self.name)
+            return format_timestamp(summary["StreamDescriptionSummary"]["StreamCreationTimestamp"])
+        except (ClientError, BotoCoreError) as error:
+            passing = isinstance(error, EndpointConnectionError) or error_code(error) in PASSING_CODES
+            if passing or error_code(error) == "AccessDeniedException":
+                log.warning("Cannot look at the stream now: %s", self._explain(error))
+                return None
+            raise CannotRun(self._explain(error)) from error
+
+    def put(self, ticks: list[dict[str, Any]]) -> list[dict[str, str]]:
+        """Send ticks in one call.
+
+        Args:
+            ticks: at most CALL_RECORDS, with no two of one symbol whose order matters.
+
+        Returns:
+            One answer a tick: ShardId and SequenceNumber, or ErrorCode and ErrorMessage of a passing error.
+
+        Raises:
+            Undelivered: the call failed as a whole; nothing was sent, as far as is known.
+        """
+        records = [{"Data": encode(tick), "PartitionKey": tick["symbol"]} for tick in ticks]
+        try:
+            if len(records) == 1:
+                return [self._client.put_record(StreamName=self.name, **records[0])]
+            return self._client.put_records(StreamName=self.name, Records=records)["Records"]
+        except (ClientError, BotoCoreError) as error:
+            if error_code(error) in PASSING_CODES:
+                return [{"ErrorCode": error_code(error), "ErrorMessage": str(error)}] * len(ticks)
+            reason = self._explain(error)
+            if is_credential_error(error):
+                self._client = self._new_client()
+            raise Undelivered(reason) from error
+
+    def _explain(self, error: ClientError | BotoCoreError) -> str:
+        region = self._client.meta.region_name
+        code = error_code(error)
+        if code == "ResourceNotFoundException":
+            return f"no such stream {self.name} in {region}: run scripts/setup.sh, or correct AWS_REGION"
+        if is_credential_error(error):
+            return f"the AWS credentials are missing or not valid ({code}): {renewal_command()}"
+        if code == "AccessDeniedException":
+            return f"the AWS credentials may not use {self.name}: {error.response['Error']['Message']}"
+        return str(error)
+
+
+def error_code(error: Exception) -> str:
+    """The service's error code, or the name of botocore's own exception."""
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+
+
+def is_credential_error(error: Exception) -> bool:
+    code = error_code(error)
+    return code in CREDENTIAL_CODES or (
+        isinstance(error, BotoCoreError) and re.search("Credential|SSO|Token|Login", code) is not None
+    )
+
+
+def renewal_command() -> str:
+    """The command that renews the credentials that boto3 would use."""
+    profile = os.environ.get("AWS_PROFILE")
+    flag = f" --profile {profile}" if profile else ""
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN anew and start again"
+    config = boto3.session.Session()._session.get_scoped_config()
+    if "sso_session" in config or "sso_start_url" in config:
+        return f"run `aws sso login{flag}`"
+    return f"run `aws configure{flag}`"
+
+
+def next_call(ticks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ticks to send in one call: the first ones, with at most one live tick of a symbol.
+
+    PutRecords promises no order within a call, and averages depend on it. Ticks of the past may go together.
+    """
+    call: list[dict[str, Any]] = []
+    only_history: dict[str, bool] = {}
+    size = 0
+    for tick in ticks:
+        symbol, history = tick["symbol"], bool(tick.get("history"))
+        if symbol in only_history and not (only_history[symbol] and history):
+            only_history[symbol] = False
+            continue
+        size += len(encode(tick)) + len(symbol.encode())
+        if len(call) == CALL_RECORDS or (call and size > CALL_BYTES):
+            break
+        only_history[symbol] = history
+        call.append(tick)
+    return call
+
+
+def deliver(
+    stream: KinesisStream,
+    ticks: list[dict[str, Any]],
+    *,
+    clock: Clock,
+    deadline: float,
+    on_sent: Callable[[dict[str, Any], dict[str, str]], None],
+) -> tuple[list[dict[str, Any]], str]:
+    """Send ticks, those of one symbol in their order; only failed ones are sent again, with backoff.
+
+    Args:
+        stream: where to.
+        ticks: oldest first.
+        clock: for the pauses.
+        deadline: monotonic seconds after which no further call is made.
+        on_sent: called with each tick sent and Kinesis's answer.
+
+    Returns:
+        The ticks that were not sent, in order, and why ("" when all were).
+    """
+    waiting, fruitless, reason = ticks, 0, ""
+    while waiting:
+        call = next_call(waiting)
+        try:
+            answers = stream.put(call)
+        except Undelivered as error:
+            return waiting, str(error)
+        sent = set()
+        for tick, answer in zip(call, answers, strict=True):
+            if "SequenceNumber" in answer:
+                sent.add(id(tick))
+                on_sent(tick, answer)
+            else:
+                reason = f"{answer['ErrorCode']}: {answer['ErrorMessage']}"
+        waiting = [tick for tick in waiting if id(tick) not in sent]
+        fruitless = 0 if sent else fruitless + 1
+        if waiting and (fruitless == FRUITLESS_CALLS or clock.monotonic() >= deadline):
+            return waiting, reason or "no time left before the next poll"
+        if len(sent) < len(call):
+            first, longest = RETRY_SECONDS
+            clock.sleep(min(longest, first * 2**fruitless) * random.uniform(0.5, 1))
+    return [], ""
+
+
+# --- The polling loop -------------------------------------------------------------------------------
+
+
+class Clock:
+    """Time, and a sleep that SIGINT and SIGTERM end."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._wake, self._woken = socket.socketpair()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        select.select([self._woken], [], [], max(0, seconds))
+
+    def stop(self, *_: object) -> None:
+        """Signal handler: finish the cycle in hand. A second Ctrl-C ends at once."""
+        self.stopping = True
+        self._wake.send(b"x")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Producer:
+    """Polls a source and delivers its new quotes. `spool` and `stream` are None in a dry run."""
+
+    def __init__(
+        self,
+        source: Any,
+        symbols: list[str],
+        *,
+        delay: float,
+        sent: Sent,
+        spool: Spool | None,
+        stream: KinesisStream | None,
+        clock: Clock,
+    ) -> None:
+        self.source = source
+        self.symbols = symbols
+        self.delay = delay
+        self.sent = sent
+        self.spool = spool
+        self.stream = stream
+        self.clock = clock
+        self.totals: Counter[str] = Counter()
+        self._told: dict[str, str] = {}
+        self._silent: set[str] = set()
+        for segment in spool.segments() if spool else []:
+            for tick in spool.read(segment):
+                sent.add(tick)
+
+    def run(self, cycles: int | None) -> None:
+        """Poll on a fixed grid: a slow cycle skips slots, and no delay adds up.
+
+        Args:
+            cycles: how many, or None to go on until stopped.
+        """
+        start, slot = self.clock.monotonic(), 0
+        while not self.clock.stopping:
+            self.totals["cycles"] += 1
+            last = self.totals["cycles"] == cycles
+            self.cycle(
+                self.clock.monotonic() + LAST_CALL_SECONDS if last else start + (slot + 1) * self.delay
+            )
+            if last or self.source.exhausted:
+                break
+            slot = max(slot + 1, math.ceil((self.clock.monotonic() - start) / self.delay))
+            self.clock.sleep(start + slot * self.delay - self.clock.monotonic())
+
+    def cycle(self, deadline: float) -> None:
+        """Fetch once, and deliver until `deadline` (monotonic seconds) at most."""
+        began = self.clock.monotonic()
+        before = self.totals.copy()
+        quotes = self.source.fetch(self.symbols)
+        ticks = self.admit(quotes)
+        self.tell_silent(quotes)
+        self.hand_over(ticks, deadline)
+        if len(self.symbols) > LINES_UP_TO:
+            counts = self.totals - before
+            print(
+                f"{format_timestamp(self.clock.now())} {len(quotes)} of {len(self.symbols)} quotes, "
+                f"{counts['sent']} sent, {counts['unchanged']} unchanged, {counts['invalid']} invalid "
+                f"in {self.clock.monotonic() - began:.2f} s"
+            )
+
+    def backfill(self, span: str) -> None:
+        """Load history as ticks, some symbols at a time, skipping what an earlier run has loaded."""
+        groups = chunks(self.symbols, BACKFILL_SYMBOLS)
+        for number, group in enumerate(groups, 1):
+            if self.clock.stopping:
+                return
+            ticks = self.admit(self.source.history(group, span))
+            waiting = self.hand_over(ticks, deadline=math.inf)
+            log.info("History %d of %d: %d ticks of %s", number, len(groups), len(ticks), some(group))
+            if waiting:
+                log.warning("History is loaded no further: start again when the stream takes records")
+                return
+
+    def admit(self, quotes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The ticks of those quotes that are valid and new."""
+        fetched_at = self.clock.now()
+        ticks = []
+        for quote in quotes:
+            try:
+                tick = build_tick(quote, source=self.source.name, fetched_at=fetched_at)
+            except InvalidQuote as error:
+                self.totals["invalid"] += 1
+                self.tell_once(str(quote.get("symbol")), f"Skipped {error}")
+                continue
+            self.totals["fetched"] += 1
+            if self.sent.has(tick):
+                self.totals["unchanged"] += 1
+            else:
+                ticks.append(tick)
+        return ticks
+
+    def hand_over(self, ticks: list[dict[str, Any]], deadline: float) -> bool:
+        """Spool the ticks, then send the spool. Returns whether some still wait."""
+        if self.stream is None:
+            for tick in ticks:
+                self.sent.add(tick)
+                self.on_sent(tick, {})
+            return False
+        if ticks and self.spool.size() > SPOOL_BYTES:
+            self.totals["lost"] += len(ticks)
+            log.error("THE SPOOL IS FULL (%d MB): %d ticks are lost", SPOOL_BYTES >> 20, len(ticks))
+        elif ticks:
+            self.spool.append(ticks)
+            for tick in ticks:
+                self.sent.add(tick)
+        for segment in self.spool.segments():
+            rest, reason = deliver(
+                self.stream,
+                self.spool.read(segment),
+                clock=self.clock,
+                deadline=deadline,
+                on_sent=self.on_sent,
+            )
+            # First the state, then the spool: a crash in between sends the same ticks again.
+            self.sent.save()
+            self.spool.keep(segment, rest)
+            if rest:
+                log.warning("%d KB wait in the spool: %s", (self.spool.size() + 1023) >> 10, reason)
+                return True
+        return False
+
+    def on_sent(self, tick: dict[str, Any], answer: dict[str, str]) -> None:
+        self.totals["sent"] += 1
+        if len(self.symbols) <= LINES_UP_TO and not tick.get("history"):
+            print(describe(tick, answer))
+
+    def tell_silent(self, quotes: list[dict[str, Any]]) -> None:
+        """Say once of each symbol that it has gone silent."""
+        silent: dict[tuple[str, str], list[str]] = {}
+        for quote in quotes:
+            symbol, newest = quote["symbol"], self.sent.newest.get(quote["symbol"])
+            if not newest or (quote["timestamp"] or "") > newest:
+                self._silent.discard(symbol)
+                continue
+            patience = SILENT_AFTER + timedelta(minutes=quote.get("delay_minutes") or 0)
+            if symbol not in self._silent and self.clock.now() - parse_timestamp(newest) > patience:
+                self._silent.add(symbol)
+                state = {"REGULAR": "market open", None: "market state unknown"}.get(
+                    quote.get("market_state"), "market closed"
+                )
+                silent.setdefault((newest, state), []).append(symbol)
+        for (newest, state), symbols in silent.items():
+            log.info("%s: no new quote since %s, %s", some(symbols), newest, state)
+
+    def tell_once(self, symbol: str, text: str) -> None:
+        if self._told.get(symbol) != text:
+            self._told[symbol] = text
+            log.warning("%s", text)
+
+
+def describe(tick: Mapping[str, Any], answer: Mapping[str, str]) -> str:
+    """The line for one record, as sent or, without an answer of Kinesis, as it would be sent."""
+    price = " ".join([amount(tick["price"]), tick.get("currency", "")]).rstrip()
+    change = f"{amount(tick['change'], '+')} ({tick['change_percent']:+.2f}%)"
+    volume = "" if tick["volume"] is None else f" volume {tick['volume']:,}"
+    late = f" ({tick['delay_minutes']} min delayed)" if tick.get("delay_minutes") else ""
+    verb, arrow = "Would send", ""
+    if answer:
+        verb, arrow = "Sent", f" -> {answer['ShardId']} …{answer['SequenceNumber'][-12:]}"
+    return f"{verb} {tick['symbol']} {price} {change}{volume} at {tick['timestamp']}{late}{arrow}"
+
+
+def amount(value: float, sign: str = "") -> str:
+    """A price with two to four decimals: "1,234.50", "0.0123"."""
+    text = f"{value:{sign},.4f}"
+    return text[:-2] if text.endswith("00") else text.rstrip("0")
+
+
+# --- Settings and start -------------------------------------------------------------------------------
+
+
+def load_settings(path: Path) -> None:
+    """Put the settings of a .env file into the environment, where they are not set yet.
+
+    Raises:
+        CannotRun: a line is not NAME=value.
+    """
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            for binding in parse_stream(file):
+                if binding.error or (binding.key and binding.value is None):
+                    line = binding.original.string.strip()
+                    raise CannotRun(f"{path}, line {binding.original.line}: not NAME=value: {line}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CannotRun(f"{path}: {error}") from None
+    if "STOCK_SYMBOL" in os.environ:  # the environment wins, whichever of the two names it uses
+        os.environ.setdefault("STOCK_SYMBOLS", os.environ["STOCK_SYMBOL"])
+    load_dotenv(path)
+
+
+def setting(name: str, default: str) -> str:
+    return os.environ.get(name) or default
+
+
+def parse_symbols(text: str, *, origin: str) -> list[str]:
+    """Symbols in the order given, in upper case, each once.
+
+    Args:
+        text: symbols apart by commas or white space; # starts a comment.
+        origin: what to name in the error.
+
+    Raises:
+        CannotRun: there is none, or one that Yahoo cannot have.
+    """
+    symbols: dict[str, None] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in line.split("#")[0].replace(",", " ").split():
+            if not SYMBOL.fullmatch(word.upper()):
+                raise CannotRun(f"{origin}, line {number}: {word!r} is not a symbol of Yahoo Finance")
+            symbols[word.upper()] = None
+    if not symbols:
+        raise CannotRun(f"{origin}: no symbols")
+    return list(symbols)
+
+
+def read_symbols(arguments: argparse.Namespace) -> list[str]:
+    """The symbols of the flags, else of the settings."""
+    if arguments.symbols_file:
+        try:
+            text = arguments.symbols_file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CannotRun(f"{arguments.symbols_file}: {error}") from None
+        return parse_symbols(text, origin=str(arguments.symbols_file))
+    if arguments.symbols is not None:
+        return parse_symbols(arguments.symbols, origin="--symbols")
+    return parse_symbols(setting("STOCK_SYMBOLS", setting("STOCK_SYMBOL", "AAPL")), origin="STOCK_SYMBOLS")
+
+
+def positive_seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError
+    return seconds
+
+
+def positive_count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
+
+
+def backfill_span(text: str) -> str:
+    if not re.fullmatch("60|[1-7]d", text):
+        raise ValueError
+    return text
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The flags; ends the process with status 2 on wrong usage."""
+    summary, details = __doc__.split("\n\n", 1)
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--symbols", metavar="A,B", help="symbols as Yahoo writes them (default: STOCK_SYMBOLS)"
+    )
+    which.add_argument("--symbols-file", type=Path, metavar="F", help="file of symbols; # starts a comment")
+    sources = ("yahoo", "websocket", "simulated", "replay")
+    parser.add_argument(
+        "--source", choices=sources, default="yahoo", help="where quotes come from (%(default)s)"
+    )
+    parser.add_argument("--file", type=Path, metavar="F", help="CSV file of bars for --source replay")
+    parser.add_argument("--seed", type=int, metavar="N", help="makes --source simulated repeatable")
+    parser.add_argument(
+        "--delay",
+        type=positive_seconds,
+        metavar="S",
+        help="seconds from poll to poll (default: DELAY_SECONDS)",
+    )
+    how_long = parser.add_mutually_exclusive_group()
+    how_long.add_argument("--count", type=positive_count, metavar="N", help="end after N polls")
+    how_long.add_argument("--once", dest="count", action="store_const", const=1, help="poll once")
+    parser.add_argument(
+        "--backfill",
+        type=backfill_span,
+        metavar="SPAN",
+        help="first load one-minute history: 60 (bars), or 1d to 7d (trading days)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the ticks, send nothing; needs no AWS")
+    parser.add_argument("--force", action="store_true", help="let simulated or replayed ticks go to real AWS")
+    parser.add_argument("--verbose", action="store_true", help="say more, the Yahoo client's warnings too")
+    arguments = parser.parse_args(argv)
+    if (arguments.source == "replay") != (arguments.file is not None):
+        parser.error("--source replay and --file go together")
+    if arguments.seed is not None and arguments.source != "simulated":
+        parser.error("--seed goes with --source simulated")
+    return arguments
+
+
+def delay_seconds(arguments: argparse.Namespace) -> float:
+    text = setting("DELAY_SECONDS", "30")
+    try:
+        return arguments.delay or positive_seconds(text)
+    except ValueError:
+        raise CannotRun(f"DELAY_SECONDS is {text!r}: set it to a positive number of seconds") from None
+
+
+def make_source(arguments: argparse.Namespace, delay: float) -> Any:
+    """The source that the flags name; each is imported only when it is asked for."""
+    if arguments.source == "simulated":
+        from sources.simulated import SimulatedSource
+
+        return SimulatedSource(seed=arguments.seed, delay_seconds=delay)
+    if arguments.source == "replay":
+        from sources.replay import ReplaySource
+
+        chosen = arguments.symbols is not None or arguments.symbols_file is not None
+        try:
+            return ReplaySource(arguments.file, symbols=read_symbols(arguments) if chosen else None)
+        except (OSError, ValueError) as error:
+            raise CannotRun(str(error)) from None
+    return YahooSource()
+
+
+def kinesis_client(region: str) -> Any:
+    """A Kinesis client of a new session, which reads the credentials anew."""
+    try:
+        session = boto3.session.Session(region_name=region)
+        client = session.client(
+            "kinesis",
+            config=Config(
+                connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2}
+            ),
+        )
+    except BotoCoreError as error:
+        raise CannotRun(str(error)) from None
+    return client
+
+
+def is_local(url: str) -> bool:
+    """Whether an endpoint is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def state_directory(source: str, stream_name: str, endpoint: str) -> Path:
+    """Where this source's spool and state for this stream are kept; what differs never mixes."""
+    feed = "yahoo" if source == "websocket" else source  # the same quotes, by another way
+    root = Path(setting("STATE_DIR", ".local/producer"))
+    return HERE / root / f"{urlsplit(endpoint).netloc.replace(':', '_')}-{stream_name}-{feed}"
+
+
+def start(arguments: argparse.Namespace, clock: Clock) -> Producer:
+    """Check the settings, the stream and the state, and put the producer together."""
+    load_settings(HERE / ".env")
+    delay = delay_seconds(arguments)
+    source = make_source(arguments, delay)
+    symbols = source.symbols if arguments.source == "replay" else read_symbols(arguments)
+    if arguments.dry_run:
+        sent = Sent(None, stream_created=None)
+        return Producer(source, symbols, delay=delay, sent=sent, spool=None, stream=None, clock=clock)
+    region = setting("AWS_REGION", "us-east-1")
+    stream_name = setting("STREAM_NAME", "Stock-market-stream")
+    endpoint = kinesis_client(region).meta.endpoint_url
+    if arguments.source in ("simulated", "replay") and not is_local(endpoint) and not arguments.force:
+        raise CannotRun(
+            f"{arguments.source} ticks would go to real AWS ({endpoint}) and mix with real quotes: "
+            "use scripts/run_local.sh, or --force if that is what you want"
+        )
+    stream = KinesisStream(lambda: kinesis_client(region), stream_name)
+    created = stream.created()
+    directory = state_directory(arguments.source, stream_name, endpoint)
+    clock.lock = lock(directory)
+    sent = Sent(directory / "state.json", stream_created=created)
+    spool = Spool(directory)
+    return Producer(source, symbols, delay=delay, sent=sent, spool=spool, stream=stream, clock=clock)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the producer; returns the exit status."""
+    arguments = parse_arguments(argv)
+    level = logging.DEBUG if arguments.verbose else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log.setLevel(level)
+    logging.getLogger("yfinance").setLevel(logging.WARNING if arguments.verbose else logging.CRITICAL)
+    sys.stdout.reconfigure(line_buffering=True)
+    clock = Clock()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, clock.stop)
+    try:
+        producer = start(arguments, clock)
+        if arguments.backfill:
+            producer.backfill(arguments.backfill)
+        producer.run(arguments.count)
+    except CannotRun as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    totals = producer.totals
+    waiting = producer.spool.size() if producer.spool else 0
+    ending = "Stopped" if clock.stopping else "Finished"
+    print(
+        f"{ending} after {totals['cycles']} polls: {totals['sent']} sent, "
+        f"{totals['unchanged']} unchanged, {totals['invalid']} invalid, {totals['lost']} lost, "
+        f"{waiting} bytes wait in the spool."
+    )
+    incomplete = totals["lost"] or waiting or not totals["fetched"]
+    return 3 if incomplete and not clock.stopping else 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)  # a request that hangs must not hold up the exit
