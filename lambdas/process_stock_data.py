@@ -1,0 +1,250 @@
+"""ProcessStockData: keep every tick of a Kinesis batch, in DynamoDB and in the archive on S3.
+
+Paste this file into the Lambda console as lambda_function.py (Python 3.13, nothing to add) and give it a
+Kinesis trigger with "Report batch item failures" on. No record is lost, and none blocks those behind it:
+one that can never become a tick goes to rejected-data/ with the reason; a write that still fails after its
+retries is reported, and Lambda goes on from there; an error nobody foresaw propagates, and Lambda retries,
+bisects and at last keeps the batch in S3. A batch may come any number of times, whole or in part: it leaves
+the same items and the same archived ticks.
+
+Environment: TABLE_NAME, BUCKET_NAME; ANOMALY_PERCENT (percent, default 5), RETENTION_DAYS (default 30).
+"""
+
+import base64
+import gzip
+import json
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import boto3
+from boto3.dynamodb.types import DYNAMODB_CONTEXT
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
+TABLE_NAME, BUCKET_NAME = os.environ["TABLE_NAME"], os.environ["BUCKET_NAME"]
+if not (TABLE_NAME and BUCKET_NAME):
+    raise KeyError("TABLE_NAME or BUCKET_NAME is empty: set both in the function's configuration")
+ANOMALY_PERCENT = Decimal(os.environ.get("ANOMALY_PERCENT") or "5")
+RETENTION_SECONDS = int(os.environ.get("RETENTION_DAYS") or "30") * 86_400
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+PUTS_PER_CALL = 25
+MAX_ITEM_BYTES = 400 * 1024
+MAX_SYMBOL_BYTES = 2048
+BACKOFF_SECONDS = (0, 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2)  # before each call for one chunk, times a random 0 to 1
+THROTTLED = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"}
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+FIELD_NAME = re.compile(r"[\w.-]{1,255}")
+
+logger = logging.getLogger()
+logger.setLevel(logging.INFO)
+retries = {"mode": "standard", "total_max_attempts": 4}
+# Items are built in DynamoDB's own form below: no need for botocore to check each attribute again.
+config = Config(retries=retries, connect_timeout=2, read_timeout=5, parameter_validation=False)
+dynamodb = boto3.client("dynamodb", config=config)
+s3 = boto3.client("s3", config=config)
+
+
+class Reject(ValueError):
+    """A record that can never become a tick; the message is the reason."""
+
+
+class Tick(NamedTuple):
+    """A valid record: its place in the batch, its key, its item for DynamoDB and its line in the archive."""
+
+    position: int
+    key: tuple[str, str]
+    item: dict[str, dict]
+    line: str
+
+
+def is_number(value: object) -> bool:
+    """True for a finite JSON number; NaN and Infinity, which JSON does not know, were read as floats."""
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
+
+
+def parse_tick(data: str) -> tuple[dict[str, Any], str]:
+    """The fields in the data of a Kinesis record, and their archive line; Reject if they are no tick."""
+    try:
+        text = base64.b64decode(data, validate=True).decode()
+        tick = json.loads(text, parse_float=Decimal, parse_constant=float)
+    except (ValueError, TypeError, RecursionError) as error:
+        form = {"Error": "base64", "TypeError": "base64", "UnicodeDecodeError": "UTF-8"}
+        raise Reject(f"not {form.get(type(error).__name__, 'JSON')}: {error}") from error
+    if not isinstance(tick, dict):
+        raise Reject(f"not a JSON object but a {type(tick).__name__}")
+    for name in ("symbol", "source"):
+        if not isinstance(tick.get(name), str) or not tick[name].strip():
+            raise Reject(f"{name} must be a text, not {tick.get(name)!r:.50}")
+    for name in ("timestamp", "fetched_at"):
+        if not TIMESTAMP.fullmatch(str(tick.get(name))):
+            raise Reject(f"{name} must look like 2026-11-22T15:58:22.123Z, not {tick.get(name)!r:.50}")
+    for name in ("price", "previous_close", "change", "change_percent"):
+        if not is_number(tick.get(name)) or (name in ("price", "previous_close") and tick[name] <= 0):
+            raise Reject(f"{name} must be a number (a price above 0), not {tick.get(name)!r:.50}")
+    for name in ("open", "high", "low", "volume"):
+        if tick.get(name) is not None and not is_number(tick[name]):
+            raise Reject(f"{name} must be a number or null, not {tick[name]!r:.50}")
+    return tick, text.replace("\r", " ").replace("\n", " ")
+
+
+def to_attribute(name: str, value: Any) -> dict[str, Any]:
+    """A field in DynamoDB's own form; Reject if DynamoDB cannot hold it exactly."""
+    if not FIELD_NAME.fullmatch(name):
+        raise Reject(f"{name!r:.50} is no name for a field")
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if not is_number(value):
+        raise Reject(f"{name} is a {type(value).__name__}: a tick holds texts, numbers and booleans only")
+    try:
+        return {"N": str(DYNAMODB_CONTEXT.create_decimal(value))}
+    except ArithmeticError as error:
+        raise Reject(f"{name} does not fit into a DynamoDB number, which has 38 digits") from error
+
+
+def build_item(tick: dict[str, Any]) -> dict[str, dict]:
+    """The DynamoDB item of a tick: its known fields, and anomaly, average_price and expires_at."""
+    item = {name: to_attribute(name, value) for name, value in tick.items() if value is not None}
+    try:
+        quoted_at, _ = (datetime.fromisoformat(tick[name]) for name in ("timestamp", "fetched_at"))
+        size = sum(len(name) + len(str(*value.values()).encode()) for name, value in item.items())
+        symbol_size = len(tick["symbol"].encode())
+    except ValueError as error:  # the 31st of June; half a surrogate pair, which JSON spells and UTF-8 cannot
+        raise Reject(f"a time that is none, or a text that is no Unicode: {error}") from error
+    if size > MAX_ITEM_BYTES - 100 or symbol_size > MAX_SYMBOL_BYTES:  # 100: what is added below
+        raise Reject(f"too large for DynamoDB: an item of {size} bytes, a symbol of {symbol_size}")
+    item["anomaly"] = {"BOOL": abs(tick["change_percent"]) > ANOMALY_PERCENT}
+    item["expires_at"] = {"N": str(int(quoted_at.timestamp()) + RETENTION_SECONDS)}
+    if all(name in item for name in ("open", "high", "low")):
+        average = (tick["open"] + tick["high"] + tick["low"] + tick["price"]) / Decimal(4)
+        item["average_price"] = to_attribute("average_price", average)
+    return item
+
+
+def build_reject(record: dict[str, Any], reason: str) -> tuple[str, bytes]:
+    """Key and body of the object that keeps a record which is no tick."""
+    kinesis, shard = record["kinesis"], record["eventID"].split(":")[0]
+    arrived_on = datetime.fromtimestamp(kinesis["approximateArrivalTimestamp"], UTC).date()
+    body = {"reason": reason, "sequence_number": kinesis["sequenceNumber"], "payload": kinesis["data"]}
+    return f"rejected-data/dt={arrived_on}/{shard}-{body['sequence_number']}.json", json.dumps(body).encode()
+
+
+def build_archive(ticks: list[Tick], records: list[dict[str, Any]]) -> list[tuple[int, str, bytes]]:
+    """Position of the first tick, key and body of one object a UTC date: a line a tick, gzip."""
+    days: dict[str, list[Tick]] = {}
+    for tick in ticks:
+        days.setdefault(tick.key[1][:10], []).append(tick)
+    objects = []
+    for day, group in days.items():
+        first, last = (records[tick.position]["kinesis"]["sequenceNumber"] for tick in (group[0], group[-1]))
+        shard = records[group[0].position]["eventID"].split(":")[0]
+        body = gzip.compress("".join(f"{tick.line}\n" for tick in group).encode(), mtime=0)
+        objects.append((group[0].position, f"raw-data/dt={day}/{shard}-{first}-{last}.json.gz", body))
+    return objects
+
+
+def build_chains(ticks: Iterable[Tick]) -> list[list[Tick]]:
+    """Chains of chunks of 25: as few calls as possible, the chains in flight together, each symbol in order.
+
+    Sorted by symbol, only a symbol that lies across the border of two chunks ties these into one chain.
+    """
+    ordered = sorted(ticks, key=lambda tick: tick.key[0])  # stable: a symbol's ticks stay as they arrived
+    chains: list[list[Tick]] = []
+    for start in range(0, len(ordered), PUTS_PER_CALL):
+        chunk = ordered[start : start + PUTS_PER_CALL]
+        if chains and chains[-1][-1].key[0] == chunk[0].key[0]:
+            chains[-1] += chunk
+        else:
+            chains.append(chunk)
+    return chains
+
+
+def attempt(operation: Callable, **parameters: Any) -> dict[str, Any] | None:
+    """The answer to an AWS call; None if, after botocore's retries, it failed in a way that may pass."""
+    try:
+        return operation(**parameters)
+    except (ClientError, ConnectionError, HTTPClientError) as error:
+        answer = getattr(error, "response", {})
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        if status < 500 and answer["Error"]["Code"] not in THROTTLED:
+            raise
+        logger.warning("%s", error)
+        return None
+
+
+def write_chain(chain: list[Tick]) -> list[int]:
+    """Put a chain, chunk by chunk up to the first that fails; returns the positions not written."""
+    for start in range(0, len(chain), PUTS_PER_CALL):
+        chunk, rest = chain[start : start + PUTS_PER_CALL], chain[start + PUTS_PER_CALL :]
+        for delay in BACKOFF_SECONDS:
+            time.sleep(random.uniform(0, delay))
+            puts = [{"PutRequest": {"Item": tick.item}} for tick in chunk]
+            answer = attempt(dynamodb.batch_write_item, RequestItems={TABLE_NAME: puts})
+            if answer is None:
+                return [tick.position for tick in chunk + rest]
+            left = [
+                put["PutRequest"]["Item"] for put in answer.get("UnprocessedItems", {}).get(TABLE_NAME, [])
+            ]
+            keys = {(item["symbol"]["S"], item["timestamp"]["S"]) for item in left}
+            if not (chunk := [tick for tick in chunk if tick.key in keys]):
+                break
+        else:
+            return [tick.position for tick in chunk + rest]
+    return []
+
+
+def put_object(position: int, key: str, body: bytes) -> list[int]:
+    """Put an object; returns the position in the batch to go on from if that failed."""
+    return [position] if attempt(s3.put_object, Bucket=BUCKET_NAME, Key=key, Body=body) is None else []
+
+
+def report(**metrics: int) -> None:
+    """Log a line a batch, and print the one that CloudWatch makes metrics from (embedded metric format)."""
+    logger.info(", ".join(f"{name} {value}" for name, value in metrics.items()))
+    units = [{"Name": name, "Unit": "Milliseconds" if name == "Lag" else "Count"} for name in metrics]
+    directive = {"Namespace": "StockMarketStreaming", "Dimensions": [["FunctionName"]], "Metrics": units}
+    metadata = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}
+    print(json.dumps({"_aws": metadata, "FunctionName": "ProcessStockData", **metrics}))
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
+    """Store and archive a Kinesis batch; returns, as batchItemFailures, the record to go on from, if any."""
+    records = event.get("Records") if isinstance(event, dict) else None
+    if not isinstance(records, list) or not all("kinesis" in record for record in records):
+        raise ValueError("not a Kinesis event (Records[].kinesis): add a Kinesis trigger on the data stream")
+    ticks: dict[tuple[str, str], Tick] = {}
+    rejects = []
+    for position, record in enumerate(records):
+        try:
+            fields, line = parse_tick(record["kinesis"]["data"])
+            tick = Tick(position, (fields["symbol"], fields["timestamp"]), build_item(fields), line)
+            ticks.pop(tick.key, None)  # of two ticks with one key the later one counts, in its own place
+            ticks[tick.key] = tick
+        except Reject as reason:
+            logger.warning("rejected %s: %s", record["kinesis"]["sequenceNumber"], reason)
+            rejects.append((position, *build_reject(record, str(reason))))
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        writes = pool.map(write_chain, build_chains(ticks.values()))
+        puts = pool.map(lambda reject: put_object(*reject), rejects)
+        failed = [position for positions in (*writes, *puts) for position in positions]
+        # Lambda goes on from the lowest failure: what comes after it is archived when it comes again.
+        stored = [tick for tick in ticks.values() if tick.position < min(failed, default=len(records))]
+        puts = pool.map(lambda archive: put_object(*archive), build_archive(stored, records))
+        failed += [position for positions in puts for position in positions]
+
+    live = [tick.key[1] for tick in stored if "history" not in tick.item]
+    lag = int((time.time() - datetime.fromisoformat(min(live)).timestamp()) * 1000) if live else 0
+    again = records[min(failed) :] if failed else []
+    report(Records=len(records), Ticks=len(stored), Rejects=len(rejects), Retries=len(again), Lag=lag)
+    return {"batchItemFailures": [{"itemIdentifier": again[0]["kinesis"]["sequenceNumber"]}] if again else []}
