@@ -44,6 +44,7 @@ from datetime import UTC, datetime, timedelta
 from numbers import Real
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote as url_quote
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -71,14 +72,14 @@ RATE_LIMIT_SECONDS = (30, 900)  # first and longest pause after a 429
 PARKING_MISSES, PARKING_SECONDS = 3, 3600  # for symbols that Yahoo does not know
 
 # Ticks
-OPTIONAL_FIELDS = (
+OPTIONAL_FIELDS = [
     "currency",
     "exchange_timezone",
     "market_state",
     "delay_minutes",
     "history",
     "replayed_from",
-)
+]
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.=^&_-]{0,31}")
 MAX_AHEAD = timedelta(minutes=5)  # a quote from further in the future would shut out all that follow
@@ -90,33 +91,15 @@ CALL_RECORDS = 500
 CALL_BYTES = 5 * 1024 * 1024
 FRUITLESS_CALLS = 5  # in a row, then the rest waits for the next cycle
 RETRY_SECONDS = (0.1, 2.0)  # first and longest pause between two calls
-PASSING_CODES = {
-    "InternalFailure",
-    "KMSThrottlingException",
-    "LimitExceededException",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingException",
-}
-CREDENTIAL_CODES = {
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "IncompleteSignature",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "MissingAuthenticationTokenException",
-    "UnrecognizedClientException",
-}
+DELIVERY_SECONDS = 10  # for delivery at least, even when the next slot is nearer
+# Codes of the service, and names of botocore's own exceptions, that mean the same to us.
+PASSING = re.compile("Throttl|LimitExceeded|ProvisionedThroughput|InternalFailure|ServiceUnavailable")
+CREDENTIALS = re.compile("Credential|Token|Signature|UnrecognizedClient|SSO|Login")
 
 SPOOL_BYTES = 100 * 1024 * 1024
 SEGMENT_BYTES = 1024 * 1024
 LINES_UP_TO = 10  # symbols, for which each record gets a line of its own
-LAST_CALL_SECONDS = 10  # for delivery, when there is no next cycle
-BACKFILL_SYMBOLS = (
-    8  # fetched, spooled and sent together: a week of one-minute bars of all would fill the memory
-)
+BACKFILL_SYMBOLS = 8  # loaded together: a week of one-minute bars of all symbols would fill the memory
 
 log = logging.getLogger("producer")
 
@@ -384,7 +367,8 @@ class YahooSource:
                     errors.append(f"{symbol}: {answer}")
                 else:
                     quote = quote_from_chart(answer, now=datetime.now(UTC))
-                    quotes[symbol] = quote | {"delay_minutes": self._delay_minutes.get(symbol)}
+                    known = {"symbol": symbol, "delay_minutes": self._delay_minutes.get(symbol)}
+                    quotes[symbol] = quote | known
             self._rate_limits = 0
         except RateLimited:
             self._pause()
@@ -423,7 +407,7 @@ class YahooSource:
         return [quote_from_batch(row) for row in answer["quoteResponse"]["result"]]
 
     def _chart(self, symbol: str, span: str = "1d", interval: str = "1d") -> dict[str, Any]:
-        answer = self._get(CHART_URL + symbol, {"range": span, "interval": interval})
+        answer = self._get(CHART_URL + url_quote(symbol), {"range": span, "interval": interval})
         return answer["chart"]["result"][0]
 
     def _get(self, url: str, parameters: dict[str, str]) -> dict[str, Any]:
@@ -434,7 +418,9 @@ class YahooSource:
         if response.status_code < 400:
             return response.json()
         # The client keeps whatever text came as its crumb, an error page too, and would use it for ever.
-        self._client._crumb = None
+        crumb, self._client._crumb = self._client._crumb, None
+        if "Too Many Requests" in (crumb or ""):
+            raise RateLimited
         if response.status_code >= 500:
             raise OSError(f"HTTP {response.status_code}")
         raise Refused(response.status_code)
@@ -472,7 +458,7 @@ class YahooSource:
         first, longest = RATE_LIMIT_SECONDS
         seconds = min(longest, first * 2**self._rate_limits) * random.uniform(0.5, 1)
         self._rate_limits += 1
-        self._resume_at = time.monotonic() + seconds
+        self._resume_at, self._charts_until = time.monotonic() + seconds, 0
         self._client._crumb = None
         log.warning("Yahoo answered 429 (too many requests): no polls for %.0f s", seconds)
 
@@ -496,14 +482,21 @@ def _keep_newest(quotes: dict[str, dict[str, Any]], quote: dict[str, Any]) -> No
 
 
 def write_durably(path: Path, data: bytes, *, append: bool = False) -> None:
-    """Append to a file, or replace it as a whole, so that the data is on the disk on return."""
+    """Append to a file, or replace it as a whole; the data is on the disk on return.
+
+    Raises:
+        CannotRun: it cannot be written.
+    """
     target = path if append else path.with_name(path.name + ".new")
-    with target.open("ab" if append else "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    if not append:
-        target.replace(path)
+    try:
+        with target.open("ab" if append else "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if not append:
+            target.replace(path)
+    except OSError as error:
+        raise CannotRun(f"cannot write {path} ({error.strerror}): make room, or set STATE_DIR") from None
 
 
 class Sent:
@@ -524,10 +517,12 @@ class Sent:
         self.newest: dict[str, str] = {}
         self.backfilled: dict[str, list[str]] = {}
         if path and path.exists():
-            state = json.loads(path.read_bytes())
-            if stream_created in (None, state["stream_created"]):
-                self.newest, self.backfilled = state["newest"], state["backfilled"]
-                self._stream_created = state["stream_created"]
+            try:
+                created, newest, backfilled = json.loads(path.read_bytes())
+            except ValueError as error:
+                raise CannotRun(f"{path} is damaged ({error}): remove it") from None
+            if stream_created in (None, created):
+                self._stream_created, self.newest, self.backfilled = created, newest, backfilled
 
     def has(self, tick: Mapping[str, Any]) -> bool:
         symbol, timestamp = tick["symbol"], tick["timestamp"]
@@ -545,11 +540,7 @@ class Sent:
 
     def save(self) -> None:
         if self._path:
-            state = {
-                "stream_created": self._stream_created,
-                "newest": self.newest,
-                "backfilled": self.backfilled,
-            }
+            state = [self._stream_created, self.newest, self.backfilled]
             write_durably(self._path, json.dumps(state).encode())
 
 
@@ -558,10 +549,26 @@ class Spool:
 
     Every tick is written here before it is sent. So a crash at any point sends the very same bytes again
     instead of fetching another quote with the same timestamp.
+
+    Args:
+        directory: made if need be, and claimed for this process.
+
+    Raises:
+        CannotRun: another producer uses the directory, or it cannot be written.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = (directory / "lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotRun(
+                f"another producer is running on {directory}: stop it, or give this one another STATE_DIR"
+            ) from None
+        except OSError as error:
+            raise CannotRun(f"cannot write to {directory} ({error.strerror}): set STATE_DIR") from None
         # A new file for each run: the last line of an old one may be torn.
         last = max((int(path.stem.split("-")[1]) for path in self.segments()), default=0)
         self._current = directory / f"spool-{last + 1:08}.jsonl"
@@ -585,7 +592,10 @@ class Spool:
         lines = segment.read_bytes().split(b"\n")
         if lines.pop():
             log.warning("%s: the last line is incomplete (a crash while writing) and is left out", segment)
-        return [json.loads(line) for line in lines]
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise CannotRun(f"{segment} is damaged ({error}): repair it, or move it away") from None
 
     def keep(self, segment: Path, ticks: list[dict[str, Any]]) -> None:
         """Leave only these ticks in a segment."""
@@ -593,25 +603,6 @@ class Spool:
             write_durably(segment, b"".join(encode(tick) + b"\n" for tick in ticks))
         else:
             segment.unlink()
-
-
-def lock(directory: Path) -> Any:
-    """Claim the state directory for this process; hold on to the returned file.
-
-    Raises:
-        CannotRun: another producer uses it, or it cannot be written.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / "lock").open("w")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CannotRun(
-            f"another producer is running on {directory}: stop it, or give this one a STATE_DIR of its own"
-        ) from None
-    except OSError as error:
-        raise CannotRun(f"cannot write to {directory} ({error.strerror}): set STATE_DIR") from None
-    return file
 
 
 # --- Kinesis --------------------------------------------------------------------------------------
@@ -645,11 +636,13 @@ class KinesisStream:
             summary = self._client.describe_stream_summary(StreamName=self.name)
             return format_timestamp(summary["StreamDescriptionSummary"]["StreamCreationTimestamp"])
         except (ClientError, BotoCoreError) as error:
-            passing = isinstance(error, EndpointConnectionError) or error_code(error) in PASSING_CODES
-            if passing or error_code(error) == "AccessDeniedException":
-                log.warning("Cannot look at the stream now: %s", self._explain(error))
-                return None
-            raise CannotRun(self._explain(error)) from error
+            code = error_code(error)
+            if CREDENTIALS.search(code) or code == "ResourceNotFoundException":
+                raise CannotRun(self._explain(error)) from error
+            if isinstance(error, EndpointConnectionError) and not is_region(self._client.meta.region_name):
+                raise CannotRun(f"AWS_REGION is {self._client.meta.region_name}: no such region") from error
+            log.warning("Cannot look at the stream now: %s", self._explain(error))
+            return None
 
     def put(self, ticks: list[dict[str, Any]]) -> list[dict[str, str]]:
         """Send ticks in one call.
@@ -669,10 +662,11 @@ class KinesisStream:
                 return [self._client.put_record(StreamName=self.name, **records[0])]
             return self._client.put_records(StreamName=self.name, Records=records)["Records"]
         except (ClientError, BotoCoreError) as error:
-            if error_code(error) in PASSING_CODES:
-                return [{"ErrorCode": error_code(error), "ErrorMessage": str(error)}] * len(ticks)
+            code = error_code(error)
+            if PASSING.search(code):
+                return [{"ErrorCode": code, "ErrorMessage": str(error)}] * len(ticks)
             reason = self._explain(error)
-            if is_credential_error(error):
+            if CREDENTIALS.search(code):
                 self._client = self._new_client()
             raise Undelivered(reason) from error
 
@@ -681,7 +675,7 @@ class KinesisStream:
         code = error_code(error)
         if code == "ResourceNotFoundException":
             return f"no such stream {self.name} in {region}: run scripts/setup.sh, or correct AWS_REGION"
-        if is_credential_error(error):
+        if CREDENTIALS.search(code):
             return f"the AWS credentials are missing or not valid ({code}): {renewal_command()}"
         if code == "AccessDeniedException":
             return f"the AWS credentials may not use {self.name}: {error.response['Error']['Message']}"
@@ -693,11 +687,11 @@ def error_code(error: Exception) -> str:
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
 
 
-def is_credential_error(error: Exception) -> bool:
-    code = error_code(error)
-    return code in CREDENTIAL_CODES or (
-        isinstance(error, BotoCoreError) and re.search("Credential|SSO|Token|Login", code) is not None
-    )
+def is_region(name: str) -> bool:
+    """Whether boto3 knows a region of that name."""
+    session = boto3.session.Session()
+    partitions = session.get_available_partitions()
+    return any(name in session.get_available_regions("kinesis", partition) for partition in partitions)
 
 
 def renewal_command() -> str:
@@ -769,9 +763,13 @@ def deliver(
                 reason = f"{answer['ErrorCode']}: {answer['ErrorMessage']}"
         waiting = [tick for tick in waiting if id(tick) not in sent]
         fruitless = 0 if sent else fruitless + 1
+        failed = len(call) - len(sent)
+        log.debug("Sent %d records, %d of them refused for now", len(call), failed)
         if waiting and (fruitless == FRUITLESS_CALLS or clock.monotonic() >= deadline):
-            return waiting, reason or "no time left before the next poll"
-        if len(sent) < len(call):
+            return waiting, reason or "the rest waits for the next poll"
+        if failed and clock.stopping:
+            return waiting, reason
+        if failed:
             first, longest = RETRY_SECONDS
             clock.sleep(min(longest, first * 2**fruitless) * random.uniform(0.5, 1))
     return [], ""
@@ -800,7 +798,7 @@ class Clock:
         """Signal handler: finish the cycle in hand. A second Ctrl-C ends at once."""
         self.stopping = True
         self._wake.send(b"x")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Producer:
@@ -827,41 +825,41 @@ class Producer:
         self.totals: Counter[str] = Counter()
         self._told: dict[str, str] = {}
         self._silent: set[str] = set()
+        self.waiting = 0
         for segment in spool.segments() if spool else []:
             for tick in spool.read(segment):
                 sent.add(tick)
+                self.waiting += 1
 
-    def run(self, cycles: int | None) -> None:
+    def run(self, polls: int | None) -> None:
         """Poll on a fixed grid: a slow cycle skips slots, and no delay adds up.
 
         Args:
-            cycles: how many, or None to go on until stopped.
+            polls: how many, or None to go on until stopped.
         """
         start, slot = self.clock.monotonic(), 0
         while not self.clock.stopping:
-            self.totals["cycles"] += 1
-            last = self.totals["cycles"] == cycles
-            self.cycle(
-                self.clock.monotonic() + LAST_CALL_SECONDS if last else start + (slot + 1) * self.delay
-            )
-            if last or self.source.exhausted:
+            self.totals["polls"] += 1
+            self.cycle(start + (slot + 1) * self.delay)
+            if self.totals["polls"] == polls or self.source.exhausted:
                 break
             slot = max(slot + 1, math.ceil((self.clock.monotonic() - start) / self.delay))
             self.clock.sleep(start + slot * self.delay - self.clock.monotonic())
 
     def cycle(self, deadline: float) -> None:
-        """Fetch once, and deliver until `deadline` (monotonic seconds) at most."""
-        began = self.clock.monotonic()
-        before = self.totals.copy()
+        """Fetch once and deliver, until `deadline` (monotonic seconds) or for DELIVERY_SECONDS."""
+        began, before = self.clock.monotonic(), self.totals.copy()
         quotes = self.source.fetch(self.symbols)
         ticks = self.admit(quotes)
         self.tell_silent(quotes)
-        self.hand_over(ticks, deadline)
+        self.hand_over(ticks, max(deadline, self.clock.monotonic() + DELIVERY_SECONDS))
         if len(self.symbols) > LINES_UP_TO:
             counts = self.totals - before
+            delays = [tick["delay_minutes"] for tick in ticks if "delay_minutes" in tick]
+            late = f", {len(delays)} delayed by up to {max(delays)} min" if delays else ""
             print(
-                f"{format_timestamp(self.clock.now())} {len(quotes)} of {len(self.symbols)} quotes, "
-                f"{counts['sent']} sent, {counts['unchanged']} unchanged, {counts['invalid']} invalid "
+                f"{format_timestamp(self.clock.now())} {len(quotes)} of {len(self.symbols)} quotes: "
+                f"{counts['sent']} sent{late}, {counts['unchanged']} unchanged, {counts['invalid']} invalid "
                 f"in {self.clock.monotonic() - began:.2f} s"
             )
 
@@ -884,7 +882,8 @@ class Producer:
         ticks = []
         for quote in quotes:
             try:
-                tick = build_tick(quote, source=self.source.name, fetched_at=fetched_at)
+                source = quote.get("source", self.source.name)
+                tick = build_tick(quote, source=source, fetched_at=fetched_at)
             except InvalidQuote as error:
                 self.totals["invalid"] += 1
                 self.tell_once(str(quote.get("symbol")), f"Skipped {error}")
@@ -908,6 +907,7 @@ class Producer:
             log.error("THE SPOOL IS FULL (%d MB): %d ticks are lost", SPOOL_BYTES >> 20, len(ticks))
         elif ticks:
             self.spool.append(ticks)
+            self.waiting += len(ticks)
             for tick in ticks:
                 self.sent.add(tick)
         for segment in self.spool.segments():
@@ -922,12 +922,13 @@ class Producer:
             self.sent.save()
             self.spool.keep(segment, rest)
             if rest:
-                log.warning("%d KB wait in the spool: %s", (self.spool.size() + 1023) >> 10, reason)
+                log.warning("Not sent: %s. Waiting in the spool: %d ticks", reason, self.waiting)
                 return True
         return False
 
     def on_sent(self, tick: dict[str, Any], answer: dict[str, str]) -> None:
         self.totals["sent"] += 1
+        self.waiting -= bool(answer)
         if len(self.symbols) <= LINES_UP_TO and not tick.get("history"):
             print(describe(tick, answer))
 
@@ -1174,9 +1175,8 @@ def start(arguments: argparse.Namespace, clock: Clock) -> Producer:
     stream = KinesisStream(lambda: kinesis_client(region), stream_name)
     created = stream.created()
     directory = state_directory(arguments.source, stream_name, endpoint)
-    clock.lock = lock(directory)
-    sent = Sent(directory / "state.json", stream_created=created)
     spool = Spool(directory)
+    sent = Sent(directory / "state.json", stream_created=created)
     return Producer(source, symbols, delay=delay, sent=sent, spool=spool, stream=stream, clock=clock)
 
 
@@ -1200,15 +1200,13 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     totals = producer.totals
-    waiting = producer.spool.size() if producer.spool else 0
-    ending = "Stopped" if clock.stopping else "Finished"
     print(
-        f"{ending} after {totals['cycles']} polls: {totals['sent']} sent, "
-        f"{totals['unchanged']} unchanged, {totals['invalid']} invalid, {totals['lost']} lost, "
-        f"{waiting} bytes wait in the spool."
+        f"{'Stopped' if clock.stopping else 'Finished'} after {totals['polls']} polls: "
+        f"{totals['sent']} sent, {totals['unchanged']} unchanged, {totals['invalid']} invalid, "
+        f"{totals['lost']} lost, {producer.waiting} waiting in the spool."
     )
-    incomplete = totals["lost"] or waiting or not totals["fetched"]
-    return 3 if incomplete and not clock.stopping else 0
+    complete = totals["fetched"] and not totals["lost"] and not producer.waiting
+    return 0 if complete or clock.stopping else 3
 
 
 if __name__ == "__main__":
