@@ -40,6 +40,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from numbers import Real
 from pathlib import Path
@@ -50,7 +51,7 @@ from zoneinfo import ZoneInfo
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ProfileNotFound
 from dotenv import load_dotenv
 from dotenv.parser import parse_stream
 
@@ -448,7 +449,7 @@ class YahooSource:
                 elif error is None or isinstance(error, Refused):
                     yield asked[future], error or future.result()
                 elif isinstance(error, OSError | ValueError | LookupError | TypeError):
-                    errors.append(f"{type(error).__name__}: {error}")
+                    errors.append(str(error).partition(" See https://curl.se")[0])
                 else:
                     raise error
         if limited:
@@ -641,7 +642,7 @@ class KinesisStream:
                 raise CannotRun(self._explain(error)) from error
             if isinstance(error, EndpointConnectionError) and not is_region(self._client.meta.region_name):
                 raise CannotRun(f"AWS_REGION is {self._client.meta.region_name}: no such region") from error
-            log.warning("Cannot look at the stream now: %s", self._explain(error))
+            log.warning("The stream cannot be looked at now, going on: %s", self._explain(error))
             return None
 
     def put(self, ticks: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -814,6 +815,7 @@ class Producer:
         spool: Spool | None,
         stream: KinesisStream | None,
         clock: Clock,
+        show: Callable[[str], None],
     ) -> None:
         self.source = source
         self.symbols = symbols
@@ -822,6 +824,7 @@ class Producer:
         self.spool = spool
         self.stream = stream
         self.clock = clock
+        self.show = show
         self.totals: Counter[str] = Counter()
         self._told: dict[str, str] = {}
         self._silent: set[str] = set()
@@ -844,7 +847,19 @@ class Producer:
             if self.totals["polls"] == polls or self.source.exhausted:
                 break
             slot = max(slot + 1, math.ceil((self.clock.monotonic() - start) / self.delay))
-            self.clock.sleep(start + slot * self.delay - self.clock.monotonic())
+            pause = start + slot * self.delay - self.clock.monotonic()
+            next_poll = self.clock.now() + timedelta(seconds=pause)
+            self.show(f"{self.summary()}; next poll at {next_poll:%H:%M:%S} UTC")
+            self.clock.sleep(pause)
+
+    def summary(self) -> str:
+        """What has been done so far, in one line."""
+        totals = self.totals
+        sent = "sent" if self.stream else "ready to send"
+        return (
+            f"{totals['polls']} polls: {totals['sent']} {sent}, {totals['unchanged']} unchanged, "
+            f"{totals['invalid']} invalid, {totals['lost']} lost, {self.waiting} waiting in the spool"
+        )
 
     def cycle(self, deadline: float) -> None:
         """Fetch once and deliver, until `deadline` (monotonic seconds) or for DELIVERY_SECONDS."""
@@ -865,13 +880,15 @@ class Producer:
 
     def backfill(self, span: str) -> None:
         """Load history as ticks, some symbols at a time, skipping what an earlier run has loaded."""
+        from rich.progress import track
+
         groups = chunks(self.symbols, BACKFILL_SYMBOLS)
-        for number, group in enumerate(groups, 1):
+        for group in track(groups, "Loading history", disable=not sys.stdout.isatty(), transient=True):
             if self.clock.stopping:
                 return
             ticks = self.admit(self.source.history(group, span))
             waiting = self.hand_over(ticks, deadline=math.inf)
-            log.info("History %d of %d: %d ticks of %s", number, len(groups), len(ticks), some(group))
+            log.info("Loaded %d bars of %s", len(ticks), some(group))
             if waiting:
                 log.warning("History is loaded no further: start again when the stream takes records")
                 return
@@ -956,6 +973,21 @@ class Producer:
             log.warning("%s", text)
 
 
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """A line below the output that tells what goes on; yields the function that sets it.
+
+    Where the output is no terminal there is no such line.
+    """
+    if not sys.stdout.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console().status("starting") as status:
+        yield status.update
+
+
 def describe(tick: Mapping[str, Any], answer: Mapping[str, str]) -> str:
     """The line for one record, as sent or, without an answer of Kinesis, as it would be sent."""
     price = " ".join([amount(tick["price"]), tick.get("currency", "")]).rstrip()
@@ -1037,22 +1069,27 @@ def read_symbols(arguments: argparse.Namespace) -> list[str]:
 
 
 def positive_seconds(text: str) -> float:
-    seconds = float(text)
+    """For --delay and DELAY_SECONDS."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
     if not 0 < seconds < math.inf:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return seconds
 
 
 def positive_count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError
-    return count
+    """For --count."""
+    if not re.fullmatch("0*[1-9][0-9]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
 
 
 def backfill_span(text: str) -> str:
+    """For --backfill."""
     if not re.fullmatch("60|[1-7]d", text):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 60 (bars) nor 1d to 7d (trading days)")
     return text
 
 
@@ -1100,11 +1137,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def delay_seconds(arguments: argparse.Namespace) -> float:
-    text = setting("DELAY_SECONDS", "30")
     try:
-        return arguments.delay or positive_seconds(text)
-    except ValueError:
-        raise CannotRun(f"DELAY_SECONDS is {text!r}: set it to a positive number of seconds") from None
+        return arguments.delay or positive_seconds(setting("DELAY_SECONDS", "30"))
+    except argparse.ArgumentTypeError as error:
+        raise CannotRun(f"DELAY_SECONDS: {error}") from None
 
 
 def make_source(arguments: argparse.Namespace, delay: float) -> Any:
@@ -1126,17 +1162,13 @@ def make_source(arguments: argparse.Namespace, delay: float) -> Any:
 
 def kinesis_client(region: str) -> Any:
     """A Kinesis client of a new session, which reads the credentials anew."""
+    config = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
     try:
-        session = boto3.session.Session(region_name=region)
-        client = session.client(
-            "kinesis",
-            config=Config(
-                connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2}
-            ),
-        )
-    except BotoCoreError as error:
-        raise CannotRun(str(error)) from None
-    return client
+        return boto3.session.Session(region_name=region).client("kinesis", config=config)
+    except ProfileNotFound as error:
+        raise CannotRun(f"AWS_PROFILE: {error}; `aws configure list-profiles` shows what there is") from None
+    except (BotoCoreError, ValueError) as error:  # a region or an endpoint that cannot be
+        raise CannotRun(f"AWS_REGION or AWS_ENDPOINT_URL: {error}") from None
 
 
 def is_local(url: str) -> bool:
@@ -1155,7 +1187,7 @@ def state_directory(source: str, stream_name: str, endpoint: str) -> Path:
     return HERE / root / f"{urlsplit(endpoint).netloc.replace(':', '_')}-{stream_name}-{feed}"
 
 
-def start(arguments: argparse.Namespace, clock: Clock) -> Producer:
+def start(arguments: argparse.Namespace, clock: Clock, show: Callable[[str], None]) -> Producer:
     """Check the settings, the stream and the state, and put the producer together."""
     load_settings(HERE / ".env")
     delay = delay_seconds(arguments)
@@ -1163,7 +1195,9 @@ def start(arguments: argparse.Namespace, clock: Clock) -> Producer:
     symbols = source.symbols if arguments.source == "replay" else read_symbols(arguments)
     if arguments.dry_run:
         sent = Sent(None, stream_created=None)
-        return Producer(source, symbols, delay=delay, sent=sent, spool=None, stream=None, clock=clock)
+        return Producer(
+            source, symbols, delay=delay, sent=sent, spool=None, stream=None, clock=clock, show=show
+        )
     region = setting("AWS_REGION", "us-east-1")
     stream_name = setting("STREAM_NAME", "Stock-market-stream")
     endpoint = kinesis_client(region).meta.endpoint_url
@@ -1177,35 +1211,34 @@ def start(arguments: argparse.Namespace, clock: Clock) -> Producer:
     directory = state_directory(arguments.source, stream_name, endpoint)
     spool = Spool(directory)
     sent = Sent(directory / "state.json", stream_created=created)
-    return Producer(source, symbols, delay=delay, sent=sent, spool=spool, stream=stream, clock=clock)
+    return Producer(
+        source, symbols, delay=delay, sent=sent, spool=spool, stream=stream, clock=clock, show=show
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the producer; returns the exit status."""
     arguments = parse_arguments(argv)
-    level = logging.DEBUG if arguments.verbose else logging.INFO
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    log.setLevel(level)
-    logging.getLogger("yfinance").setLevel(logging.WARNING if arguments.verbose else logging.CRITICAL)
     sys.stdout.reconfigure(line_buffering=True)
     clock = Clock()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, clock.stop)
     try:
-        producer = start(arguments, clock)
-        if arguments.backfill:
-            producer.backfill(arguments.backfill)
-        producer.run(arguments.count)
+        with status_line() as show:
+            # Now, for the status line takes the place of stderr.
+            logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+            log.setLevel(logging.DEBUG if arguments.verbose else logging.INFO)
+            yfinance_level = logging.WARNING if arguments.verbose else logging.CRITICAL
+            logging.getLogger("yfinance").setLevel(yfinance_level)
+            producer = start(arguments, clock, show)
+            if arguments.backfill:
+                producer.backfill(arguments.backfill)
+            producer.run(arguments.count)
     except CannotRun as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    totals = producer.totals
-    print(
-        f"{'Stopped' if clock.stopping else 'Finished'} after {totals['polls']} polls: "
-        f"{totals['sent']} sent, {totals['unchanged']} unchanged, {totals['invalid']} invalid, "
-        f"{totals['lost']} lost, {producer.waiting} waiting in the spool."
-    )
-    complete = totals["fetched"] and not totals["lost"] and not producer.waiting
+    print(f"{'Stopped' if clock.stopping else 'Finished'} after {producer.summary()}.")
+    complete = producer.totals["fetched"] and not producer.totals["lost"] and not producer.waiting
     return 0 if complete or clock.stopping else 3
 
 
