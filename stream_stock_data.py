@@ -849,7 +849,9 @@ class Producer:
             slot = max(slot + 1, math.ceil((self.clock.monotonic() - start) / self.delay))
             pause = start + slot * self.delay - self.clock.monotonic()
             next_poll = self.clock.now() + timedelta(seconds=pause)
-            self.show(f"{self.summary()}; next poll at {next_poll:%H:%M:%S} UTC")
+            self.show(
+                f"{self.totals['sent']} sent, {self.waiting} waiting, next poll {next_poll:%H:%M:%S} UTC"
+            )
             self.clock.sleep(pause)
 
     def summary(self) -> str:
