@@ -600,7 +600,10 @@ def test_silent_symbol_is_told_once_until_it_speaks_again(tmp_path, caplog):
     )
     silent.run(6)
     told = [line for line in caplog.messages if "no new quote" in line]
-    assert told == ["AAPL: no new quote since 2026-11-20T15:00:00.000Z, market closed"]
+    assert told == [
+        "AAPL: no new quote since 2026-11-20T15:00:00.000Z, market closed",
+        "AAPL: no new quote since 2026-11-20T16:06:40.000Z, market open",
+    ]
 
 
 def test_silent_symbols_of_one_market_share_a_line(tmp_path, caplog):

@@ -1,0 +1,278 @@
+"""The Yahoo source: the unmodified yfinance client against the local stand-in."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+from yahoo import HANG, RESET, YahooStandIn, market
+
+import stream_stock_data as producer
+from stream_stock_data import YahooSource, build_tick, parse_timestamp
+
+SYMBOLS = ["AAPL", "^GSPC", "EURUSD=X", "BTC-USD", "BRK-B", "005930.KS", "M&M.NS"]
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory):
+    # yfinance keeps one session a process, so one stand-in serves all tests of the module.
+    with YahooStandIn(tmp_path_factory.mktemp("yahoo")) as yahoo, pytest.MonkeyPatch.context() as patch:
+        for name, value in yahoo.environment.items():
+            patch.setenv(name, value)
+        yield yahoo
+
+
+@pytest.fixture
+def yahoo(stand_in: YahooStandIn):
+    stand_in.quote = market
+    stand_in.respond = lambda kind, symbols: None
+    stand_in.requests.clear()
+    return stand_in
+
+
+@pytest.fixture
+def source(yahoo: YahooStandIn) -> YahooSource:
+    return YahooSource()
+
+
+def failing(kind: str, answer: object, *, times: int = 10**9):
+    """A `respond` that gives requests of a kind this answer, so many times."""
+    left = iter(range(times))
+    return lambda asked, symbols: answer if asked == kind and next(left, None) is not None else None
+
+
+def unknown(*symbols: str):
+    return lambda symbol, now: None if symbol in symbols else market(symbol, now)
+
+
+def by_symbol(quotes: list[dict]) -> dict[str, dict]:
+    return {quote["symbol"]: quote for quote in quotes}
+
+
+def test_fetch_every_kind_of_symbol_gives_a_tick(source):
+    quotes = source.fetch(SYMBOLS)
+    ticks = [build_tick(quote, source="yahoo", fetched_at=datetime.now(UTC)) for quote in quotes]
+    assert sorted(tick["symbol"] for tick in ticks) == sorted(SYMBOLS)
+    assert {tick["market_state"] for tick in ticks} == {"REGULAR"}
+
+
+def test_fetch_500_symbols_takes_six_batch_requests(source, yahoo):
+    symbols = [f"S{n:03}" for n in range(500)]
+    assert len(source.fetch(symbols)) == 500
+    yahoo.requests.clear()
+    assert len(source.fetch(symbols)) == 500
+    assert yahoo.requests == {"batch": 6}
+
+
+@pytest.mark.parametrize("state", ["REGULAR", "CLOSED"])
+def test_fetch_batch_and_chart_make_the_same_tick(source, yahoo, state):
+    frozen = {symbol: market(symbol, time.time()) | {"marketState": state} for symbol in SYMBOLS}
+    frozen["AAPL"]["exchangeDataDelayedBy"] = 15
+    yahoo.quote = lambda symbol, now: frozen[symbol]
+    from_batch = by_symbol(source.fetch(SYMBOLS))
+    yahoo.respond = failing("batch", (401, {"finance": {"error": {"code": "Unauthorized"}}}))
+    from_charts = by_symbol(source.fetch(SYMBOLS))
+    assert yahoo.requests["chart"] == len(SYMBOLS)
+    now = datetime.now(UTC)
+    for symbol in SYMBOLS:
+        ticks = [
+            build_tick(quotes[symbol], source="yahoo", fetched_at=now) for quotes in (from_batch, from_charts)
+        ]
+        assert ticks[0] == ticks[1]
+    assert from_charts["AAPL"]["delay_minutes"] == 15
+
+
+def test_fetch_refused_batch_is_tried_again_after_a_while(source, yahoo, monkeypatch):
+    yahoo.respond = failing("batch", (403, "no"))
+    assert len(source.fetch(SYMBOLS)) == len(SYMBOLS)
+    yahoo.respond = failing("batch", (200, "never asked"))
+    assert len(source.fetch(SYMBOLS)) == len(SYMBOLS)
+    monkeypatch.setattr(source, "_charts_until", 0)
+    yahoo.respond = lambda kind, symbols: None
+    yahoo.requests.clear()
+    assert len(source.fetch(SYMBOLS)) == len(SYMBOLS)
+    assert yahoo.requests["chart"] == 0
+
+
+def test_fetch_symbol_left_out_of_the_batch_is_asked_for_by_chart(source, yahoo):
+    row = market("AAPL", time.time())
+    yahoo.respond = failing("batch", (200, {"quoteResponse": {"result": [row], "error": None}}), times=1)
+    assert sorted(by_symbol(source.fetch(["AAPL", "MSFT"]))) == ["AAPL", "MSFT"]
+
+
+def test_fetch_duplicate_rows_give_the_newest_quote(source, yahoo):
+    second = time.time()
+    rows = [market("AAPL", second - 5), market("AAPL", second), market("AAPL", second - 9)]
+    yahoo.respond = failing("batch", (200, {"quoteResponse": {"result": rows, "error": None}}))
+    (quote,) = source.fetch(["AAPL"])
+    assert parse_timestamp(quote["timestamp"]).timestamp() == int(second)
+
+
+def test_fetch_unknown_symbol_is_named_once_parked_after_three_and_tried_again(
+    source, yahoo, caplog, monkeypatch
+):
+    yahoo.quote = unknown("NOPE")
+    for _ in range(5):
+        assert list(by_symbol(source.fetch(["AAPL", "NOPE"]))) == ["AAPL"]
+    assert [line for line in caplog.messages if "NOPE" in line] == [
+        "NOPE: Yahoo knows no such symbol",
+        "NOPE: not found 3 times, asking hourly from now on",
+    ]
+    asked = yahoo.requests["chart"]
+    source.fetch(["AAPL", "NOPE"])
+    assert yahoo.requests["chart"] == asked
+    monkeypatch.setattr(source, "_parked_until", {"NOPE": 0.0})
+    yahoo.quote = market
+    assert sorted(by_symbol(source.fetch(["AAPL", "NOPE"]))) == ["AAPL", "NOPE"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (500, "Internal Server Error"),
+        (503, "Will be right back"),
+        (200, "<html>not JSON</html>"),
+        (200, {"quoteResponse": {"result": None}}),
+        (200, {}),
+        RESET,
+    ],
+    ids=str,
+)
+def test_fetch_fault_costs_the_poll_and_drops_no_symbol(source, yahoo, caplog, answer):
+    yahoo.respond = failing("batch", answer)
+    for _ in range(producer.PARKING_MISSES + 1):
+        assert source.fetch(SYMBOLS) == []
+    assert len([line for line in caplog.messages if "trying again next time" in line]) == 4
+    yahoo.respond = lambda kind, symbols: None
+    assert len(source.fetch(SYMBOLS)) == len(SYMBOLS)
+
+
+def test_fetch_empty_charts_never_park_a_symbol(source, yahoo):
+    empty = (200, {"chart": {"result": [], "error": None}})
+    nothing = (200, {"quoteResponse": {"result": [], "error": None}})
+    yahoo.respond = lambda kind, symbols: {"batch": nothing, "chart": empty}.get(kind)
+    for _ in range(producer.PARKING_MISSES + 1):
+        assert source.fetch(["AAPL"]) == []
+    yahoo.respond = lambda kind, symbols: None
+    assert list(by_symbol(source.fetch(["AAPL"]))) == ["AAPL"]
+
+
+def test_fetch_null_fields_reach_the_tick_as_null(source, yahoo):
+    gaps = dict.fromkeys(("regularMarketOpen", "regularMarketVolume", "regularMarketDayHigh"))
+    yahoo.quote = lambda symbol, now: market(symbol, now) | gaps
+    (quote,) = source.fetch(["AAPL"])
+    tick = build_tick(quote, source="yahoo", fetched_at=datetime.now(UTC))
+    assert (tick["open"], tick["volume"], tick["high"]) == (None, None, None)
+
+
+def test_fetch_rate_limit_ends_the_poll_keeps_its_quotes_and_pauses(source, yahoo, caplog, monkeypatch):
+    symbols = [f"S{n:03}" for n in range(2000)]
+    yahoo.latency = 0.02
+    lock, count = threading.Lock(), iter(range(10**6))
+
+    def limited_after_eight(kind: str, asked: list[str]) -> object:
+        with lock:
+            return (429, "Too Many Requests") if kind == "batch" and next(count) >= 8 else None
+
+    yahoo.respond = limited_after_eight
+    quotes = source.fetch(symbols)
+    yahoo.latency = 0
+    assert 0 < len(quotes) < len(symbols)
+    assert yahoo.requests["batch"] < 21 + 8 + 8  # each of those under way is tried twice by the client itself
+    yahoo.requests.clear()
+    assert source.fetch(symbols) == []
+    assert not yahoo.requests
+    assert "429" in caplog.text
+    yahoo.respond = lambda kind, asked: None
+    monkeypatch.setattr(source, "_resume_at", 0)
+    assert len(source.fetch(symbols)) == len(symbols)
+
+
+def test_fetch_repeated_rate_limits_pause_longer_each_time_up_to_a_quarter_hour(source, yahoo, monkeypatch):
+    yahoo.respond = failing("batch", (429, "Too Many Requests"))
+    pauses = []
+    for _ in range(9):
+        source.fetch(["AAPL"])
+        pauses.append(source._resume_at - time.monotonic())
+        monkeypatch.setattr(source, "_resume_at", 0)
+    for n, pause in enumerate(pauses):
+        full = min(900, 30 * 2**n)
+        assert full / 2 - 5 <= pause <= full
+    yahoo.respond = lambda kind, symbols: None
+    source.fetch(["AAPL"])
+    yahoo.respond = failing("batch", (429, "Too Many Requests"))
+    source.fetch(["AAPL"])
+    assert source._resume_at - time.monotonic() <= 30
+
+
+def test_fetch_rate_limited_crumb_is_not_kept(source, yahoo, monkeypatch):
+    monkeypatch.setattr(source._client, "_crumb", None)
+
+    def respond(kind: str, symbols: list[str]) -> object:
+        if kind == "crumb":
+            return 429, "Too Many Requests\r\n"
+        return (401, {"finance": {"error": {"code": "Unauthorized"}}}) if kind == "batch" else None
+
+    yahoo.respond = respond
+    assert source.fetch(["AAPL"]) == []
+    assert source._resume_at > time.monotonic()
+    assert source._client._crumb is None
+    monkeypatch.setattr(source, "_resume_at", 0)
+    yahoo.respond = lambda kind, symbols: None
+    assert len(source.fetch(["AAPL"])) == 1
+    assert source._client._crumb == "crumb"
+
+
+def test_fetch_hanging_request_times_out_and_the_others_count(source, yahoo, monkeypatch):
+    monkeypatch.setattr(producer, "REQUEST_SECONDS", 0.3)
+    symbols = [f"S{n:03}" for n in range(300)]
+    yahoo.respond = lambda kind, asked: HANG if kind == "batch" and symbols[0] in asked else None
+    assert len(source.fetch(symbols)) == 225
+    yahoo.respond = lambda kind, asked: None
+    assert len(source.fetch(symbols)) == 300
+
+
+def test_fetch_hung_poll_is_ended_by_the_watchdog_and_the_next_one_works(source, yahoo, caplog, monkeypatch):
+    monkeypatch.setattr(producer, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(producer, "REQUEST_SECONDS", 3)
+    yahoo.respond = failing("batch", HANG)
+    began = time.monotonic()
+    assert source.fetch(SYMBOLS) == []
+    assert time.monotonic() - began < 2
+    assert "no answer within 0.2 s" in caplog.text
+    yahoo.respond = lambda kind, symbols: None
+    monkeypatch.setattr(producer, "STALL_SECONDS", 20)
+    assert len(source.fetch(SYMBOLS)) == len(SYMBOLS)
+
+
+def test_history_60_gives_the_last_sixty_bars_of_each_oldest_first(source, yahoo):
+    quotes = source.history(["AAPL", "MSFT"], "60")
+    for symbol in ("AAPL", "MSFT"):
+        times = [quote["timestamp"] for quote in quotes if quote["symbol"] == symbol]
+        assert len(times) == 60
+        assert times == sorted(set(times))
+        assert parse_timestamp(times[-1]) < datetime.now(UTC)
+    assert all(quote["history"] is True for quote in quotes)
+
+
+def test_history_5d_starts_each_day_with_the_close_of_the_day_before(source, yahoo):
+    quotes = source.history(["AAPL"], "5d")
+    days: dict[str, list[dict]] = {}
+    for quote in quotes:
+        days.setdefault(quote["timestamp"][:10], []).append(quote)
+    in_order = list(days.values())
+    assert len(in_order) in (4, 5)  # before the opening, today has no bars yet
+    for day, next_day in pairwise(in_order):
+        assert {quote["previous_close"] for quote in next_day} == {day[-1]["price"]}
+        assert len(day) == 390
+        assert [quote["volume"] for quote in day] == [100 * n for n in range(1, 391)]
+
+
+def test_history_without_an_answer_says_so_and_returns_the_rest(source, yahoo, caplog):
+    yahoo.quote = unknown("NOPE")
+    quotes = source.history(["AAPL", "NOPE"], "60")
+    assert {quote["symbol"] for quote in quotes} == {"AAPL"}
+    assert "NOPE: no history (HTTP 404)" in caplog.text
