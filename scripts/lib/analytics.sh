@@ -1,0 +1,58 @@
+# shellcheck shell=bash
+# What Athena needs: the Glue database and table over the archive, and a workgroup with a limit. Sourced.
+
+ensure_catalog() {
+  if exists database "$DATABASE"; then
+    log "database $DATABASE: already exists"
+  else
+    call glue create-database --database-input "Name=$DATABASE,Description=The archive of stock ticks in S3" \
+      --tags "project=$PROJECT"
+    log "database $DATABASE: created"
+  fi
+  ensure_glue_table
+}
+
+# The partitions are projected from the dates, so that no crawler has to look for them.
+ensure_glue_table() {
+  local wanted
+  wanted=$(render "$ROOT/athena/stock_data_table.json")
+  if ! call_unless EntityNotFoundException glue get-table --database-name "$DATABASE" --name "$GLUE_TABLE" \
+    --query Table --output json; then
+    call glue create-table --database-name "$DATABASE" --table-input "$wanted"
+    log "glue table $GLUE_TABLE: created"
+  elif has_settings "$wanted" "$REPLY"; then
+    log "glue table $GLUE_TABLE: already exists"
+  else
+    call glue update-table --database-name "$DATABASE" --table-input "$wanted" --skip-archive
+    log "glue table $GLUE_TABLE: updated"
+  fi
+}
+
+ensure_workgroup() {
+  local wanted
+  wanted=$(render "$SCRIPTS/resources/workgroup.json")
+  if ! exists workgroup "$WORKGROUP"; then
+    call athena create-work-group --name "$WORKGROUP" --configuration "$wanted" --tags "Key=project,Value=$PROJECT"
+    log "workgroup $WORKGROUP: created"
+    return
+  fi
+  call athena get-work-group --work-group "$WORKGROUP" --query WorkGroup.Configuration --output json
+  log "workgroup $WORKGROUP: already exists"
+  if ! has_settings "$wanted" "$REPLY"; then
+    # An update names the result's configuration differently.
+    call athena update-work-group --work-group "$WORKGROUP" \
+      --configuration-updates "${wanted/\"ResultConfiguration\"/\"ResultConfigurationUpdates\"}"
+    log "workgroup $WORKGROUP: settings updated"
+  fi
+}
+
+# A database takes its tables with it, a workgroup its saved queries and their history.
+delete_database() {
+  call_unless EntityNotFoundException glue delete-database --name "$1" || true
+  log "database $1: deleted"
+}
+
+delete_workgroup() {
+  call_unless InvalidRequestException athena delete-work-group --work-group "$1" --recursive-delete-option || true
+  log "workgroup $1: deleted"
+}

@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# MiniStack, the AWS emulator, on loopback with IAM enforced. Sourced after common.sh and python_env.sh.
+
+DEFAULT_PORT=4566
+EMULATOR_SECONDS=30 # to start
+
+# start_emulator DIRECTORY: its files go there; sets EMULATOR (process group) and AWS_ENDPOINT_URL.
+# With the file DIRECTORY/kept it goes on from the state that is kept there.
+start_emulator() {
+  local directory=$1 deadline=$((SECONDS + EMULATOR_SECONDS)) port
+  port=$(free_port)
+  ((port == DEFAULT_PORT)) || log "port $DEFAULT_PORT is taken: using $port"
+  export AWS_ENDPOINT_URL=http://127.0.0.1:$port
+  mkdir -p "$directory/tmp"
+  # It would answer queries with made-up rows where DuckDB is missing; so they fail until it is installed.
+  AUTH=true BIND_HOST=127.0.0.1 GATEWAY_PORT=$port IOT_MTLS_ENABLED=0 ATHENA_ENGINE=duckdb LOG_LEVEL=INFO \
+    PERSIST_STATE=1 S3_PERSIST=1 STATE_DIR=$directory/state S3_DATA_DIR=$directory/s3 TMPDIR=$directory/tmp \
+    "$VENV/bin/python" -m ministack >"$directory/ministack.log" 2>&1 </dev/null &
+  EMULATOR=$!
+  until answers "$AWS_ENDPOINT_URL/_ministack/health"; do
+    kill -0 "$EMULATOR" 2>/dev/null || die "MiniStack did not start: $(tail -n 1 "$directory/ministack.log")"
+    ((SECONDS < deadline)) || die "MiniStack does not answer after $EMULATOR_SECONDS s: see $directory/ministack.log"
+    sleep 0.2
+  done
+  # Someone else's may answer on this port.
+  kill -0 "$EMULATOR" 2>/dev/null || die "port $port was taken in this moment: run this again"
+}
+
+# Ends it and what it started (the Lambda workers), and waits for that.
+stop_emulator() {
+  local tries=0
+  kill -TERM "$EMULATOR" 2>/dev/null || true
+  while kill -0 "$EMULATOR" 2>/dev/null && ((tries < 100)); do
+    tries=$((tries + 1))
+    sleep 0.1
+  done
+  kill -KILL -- "-$EMULATOR" 2>/dev/null || true
+  wait "$EMULATOR" 2>/dev/null || true
+}
+
+# MiniStack keeps the place of a mapping in the table's stream, but not the stream's records, and would skip as
+# many new ones: setup.sh makes a new mapping, which begins at the beginning.
+forget_table_mapping() {
+  local uuid
+  for uuid in $(aws lambda list-event-source-mappings --function-name StockTrendAnalysis --output text \
+    --query 'EventSourceMappings[].UUID'); do
+    aws lambda delete-event-source-mapping --uuid "$uuid" >/dev/null
+  done
+}
+
+answers() { "$VENV/bin/python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=2)' "$1" 2>/dev/null; }
+
+# Prints DEFAULT_PORT, or when something listens there, a port that is free.
+free_port() {
+  "$VENV/bin/python" - "$DEFAULT_PORT" <<'PYTHON'
+import socket
+import sys
+
+port = int(sys.argv[1])
+with socket.socket() as probe, socket.socket() as free:
+    if probe.connect_ex(("127.0.0.1", port)) == 0:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+print(port)
+PYTHON
+}

@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+# The frame of a run: settings, account, a temporary folder, what an interruption leaves. Sourced by common.sh.
+
+# Loads the settings, finds the AWS CLI and the account, and fills in what depends on them.
+start_session() {
+  AWS_CLI=$(type -P aws || true)
+  AWS_CLI=${AWS_CLI:-$ROOT/.venv/bin/aws}
+  [[ -x $AWS_CLI ]] ||
+    die "the AWS CLI is missing: pip install awscli, or see https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
+  require_command python3 'install Python 3.11 or newer'
+  TEMPORARY=$(mktemp -d)
+  trap 'rm -rf "$TEMPORARY"' EXIT
+  trap 'interrupted' INT TERM HUP
+  load_settings
+  call sts get-caller-identity --query Account --output text --cli-connect-timeout 10
+  ACCOUNT_ID=$REPLY
+  BUCKET_NAME=${BUCKET_NAME//\{account\}/$ACCOUNT_ID}
+  BUCKET_NAME=${BUCKET_NAME//\{region\}/$AWS_REGION}
+  check BUCKET_NAME '^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$' 'lower-case letters, digits and hyphens (3 to 63)'
+  # shellcheck disable=SC2034 # for render and lib/topic.sh
+  SNS_TOPIC_ARN=arn:aws:sns:$AWS_REGION:$ACCOUNT_ID:$TOPIC_NAME
+  log "account $ACCOUNT_ID, region $AWS_REGION${AWS_ENDPOINT_URL:+, $AWS_ENDPOINT_URL}"
+}
+
+# What runs in the background does not get the terminal's Ctrl-C from bash.
+interrupted() {
+  trap - INT TERM HUP
+  # shellcheck disable=SC2046 # one word a process
+  kill $(jobs -p) 2>/dev/null || true
+  wait
+  log 'interrupted: run the same command again, it goes on from here'
+  exit 130
+}
+
+# Kinesis and S3 tag in a second call. This mark, made before the first and taken away after it, tells the next
+# run that an untagged one was left by an interrupted run and is no one else's.
+unfinished() { printf '%s' "$ROOT/.local/unfinished/$ACCOUNT_ID-$AWS_REGION-$1-$2"; }
+begin() { mkdir -p "$ROOT/.local/unfinished" && touch "$(unfinished "$1" "$2")"; }
+finish() { rm -f "$(unfinished "$1" "$2")"; }

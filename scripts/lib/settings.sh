@@ -1,0 +1,90 @@
+# shellcheck shell=bash
+# The settings of .env.example: read, completed with their defaults, and checked. Sourced by common.sh.
+
+# Reads NAME=value lines of a file; a variable that the environment already has wins. Nothing is executed.
+read_env_file() {
+  local file=$1 line number=0 name value
+  local assignment='^(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)[[:space:]]*=[[:space:]]*(.*)$'
+  local quoted="^(\"([^\"]*)\"|'([^']*)')[[:space:]]*(#.*)?\$"
+  while IFS= read -r line || [[ -n $line ]]; do
+    number=$((number + 1))
+    line=$(trim "${line%$'\r'}")
+    [[ -n $line && $line != '#'* ]] || continue
+    [[ $line =~ $assignment ]] || die "$file, line $number: expected NAME=value"
+    name=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]}
+    if [[ $value =~ $quoted ]]; then
+      value=${BASH_REMATCH[2]}${BASH_REMATCH[3]}
+    elif [[ $value == [\"\']* ]]; then
+      die "$file, line $number: the quotes do not match"
+    else
+      value=${value%%[[:space:]]#*}
+    fi
+    [[ -n ${!name+set} ]] || export "$name=$(trim "$value")"
+  done <"$file"
+}
+
+# The one place of the defaults (.env.example shows the same ones, a test compares). Exports what the AWS CLI reads.
+load_settings() {
+  local name bucket='stock-market-data-bucket-{account}-{region}'
+  [[ ! -f $ROOT/.env ]] || read_env_file "$ROOT/.env"
+  AWS_REGION=${AWS_REGION:-us-east-1}
+  STREAM_NAME=${STREAM_NAME:-Stock-market-stream}
+  STREAM_MODE=${STREAM_MODE:-PROVISIONED}
+  SHARD_COUNT=${SHARD_COUNT:-1}
+  TABLE_NAME=${TABLE_NAME:-stock-market-data}
+  ALERTS_TABLE_NAME=${ALERTS_TABLE_NAME:-stock-trend-alerts}
+  BUCKET_NAME=${BUCKET_NAME:-$bucket}
+  TOPIC_NAME=${TOPIC_NAME:-Stock_Trend_Alerts}
+  ALERT_EMAIL=${ALERT_EMAIL:-}
+  ALERT_PHONE=${ALERT_PHONE:-}
+  ALERT_PHONE_SIGNALS=${ALERT_PHONE_SIGNALS:-ANOMALY}
+  SMA_SHORT=${SMA_SHORT:-5}
+  SMA_LONG=${SMA_LONG:-20}
+  ANOMALY_PERCENT=${ANOMALY_PERCENT:-5}
+  ALERT_MAX_AGE_MINUTES=${ALERT_MAX_AGE_MINUTES:-15}
+  ALERT_COOLDOWN_MINUTES=${ALERT_COOLDOWN_MINUTES:-0}
+  RETENTION_DAYS=${RETENTION_DAYS:-30}
+  for name in AWS_REGION STREAM_NAME STREAM_MODE SHARD_COUNT TABLE_NAME ALERTS_TABLE_NAME BUCKET_NAME TOPIC_NAME \
+    ALERT_EMAIL ALERT_PHONE ALERT_PHONE_SIGNALS SMA_SHORT SMA_LONG ANOMALY_PERCENT ALERT_MAX_AGE_MINUTES \
+    ALERT_COOLDOWN_MINUTES RETENTION_DAYS; do
+    printf -v "$name" '%s' "$(trim "${!name}")"
+  done
+  # CLI v2 and the Lambda runtime read the one, CLI v1 and boto3 the other.
+  export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
+  check_settings
+}
+
+check_settings() {
+  local number='^(0|[1-9][0-9]{0,5})$' count='^[1-9][0-9]{0,4}$' signals='(ANOMALY|BUY|SELL)'
+  check AWS_REGION '^[a-z]{2}(-[a-z]+)+-[0-9]$' 'a region, such as us-east-1'
+  check STREAM_NAME '^[A-Za-z0-9_.-]{1,128}$' 'letters, digits, _ . - (up to 128)'
+  check STREAM_MODE '^(PROVISIONED|ON_DEMAND)$' 'PROVISIONED or ON_DEMAND'
+  check SHARD_COUNT "$count" 'a whole number from 1'
+  check TABLE_NAME '^[A-Za-z0-9_.-]{3,255}$' 'letters, digits, _ . - (3 to 255)'
+  check ALERTS_TABLE_NAME '^[A-Za-z0-9_.-]{3,255}$' 'letters, digits, _ . - (3 to 255)'
+  check BUCKET_NAME '^[a-z0-9{][a-z0-9{}-]{1,100}[a-z0-9}]$' 'lower-case letters, digits and hyphens'
+  check TOPIC_NAME '^[A-Za-z0-9_-]{1,256}$' 'letters, digits, _ - (up to 256)'
+  check ALERT_EMAIL '^([^[:space:]@]+@[^[:space:]@]+[.][^[:space:]@]+)?$' 'an e-mail address, or empty'
+  check ALERT_PHONE '^([+][1-9][0-9]{6,14})?$' 'a number such as +15551234567, or empty'
+  check ALERT_PHONE_SIGNALS "^$signals(,$signals)*\$" 'ANOMALY, BUY, SELL, comma-separated, without spaces'
+  check SMA_SHORT "$count" 'a whole number from 1'
+  check SMA_LONG "$count" 'a whole number from 2'
+  check ANOMALY_PERCENT '^[0-9]{1,4}([.][0-9]{1,4})?$' 'a number of percent'
+  check ALERT_MAX_AGE_MINUTES "$number" 'a whole number of minutes'
+  check ALERT_COOLDOWN_MINUTES "$number" 'a whole number of minutes'
+  check RETENTION_DAYS "$count" 'a whole number of days from 1'
+  ((SMA_SHORT < SMA_LONG)) || die "SMA_SHORT ($SMA_SHORT) has to be smaller than SMA_LONG ($SMA_LONG)"
+  [[ $TABLE_NAME != "$ALERTS_TABLE_NAME" ]] || die "TABLE_NAME and ALERTS_TABLE_NAME are the same: $TABLE_NAME"
+}
+
+# check NAME PATTERN WORDS: byte by byte, so that a zero-width character fails, and is shown as an escape.
+check() {
+  local LC_ALL=C
+  [[ ${!1} =~ $2 ]] || die "$1=$(printf '%q' "${!1}"): expected $3"
+}
+
+trim() {
+  local text=$1
+  text=${text#"${text%%[![:space:]]*}"}
+  printf '%s' "${text%"${text##*[![:space:]]}"}"
+}

@@ -1,0 +1,52 @@
+# shellcheck shell=bash
+# The Kinesis data stream. Sourced.
+
+ensure_stream() {
+  local shards=() mode open encryption status
+  if exists stream "$STREAM_NAME"; then
+    log "stream $STREAM_NAME: already exists"
+  else
+    [[ $STREAM_MODE == ON_DEMAND ]] || shards=(--shard-count "$SHARD_COUNT")
+    begin stream "$STREAM_NAME"
+    call kinesis create-stream --stream-name "$STREAM_NAME" \
+      --stream-mode-details "StreamMode=$STREAM_MODE" ${shards[@]+"${shards[@]}"}
+    log "stream $STREAM_NAME: created"
+  fi
+  call kinesis describe-stream-summary --stream-name "$STREAM_NAME" --output text --query \
+    'StreamDescriptionSummary.[StreamStatus,StreamModeDetails.StreamMode,OpenShardCount,EncryptionType]'
+  read -r status mode open encryption <<<"$REPLY"
+  [[ $status == ACTIVE ]] || wait_for_stream
+  if [[ -e $(unfinished stream "$STREAM_NAME") ]]; then
+    call kinesis add-tags-to-stream --stream-name "$STREAM_NAME" --tags "project=$PROJECT"
+    finish stream "$STREAM_NAME"
+  fi
+  if [[ $mode != "$STREAM_MODE" ]]; then
+    call kinesis update-stream-mode --stream-arn "$(arn_of stream "$STREAM_NAME")" \
+      --stream-mode-details "StreamMode=$STREAM_MODE"
+    stream_changed "mode $STREAM_MODE"
+  fi
+  if [[ $STREAM_MODE == PROVISIONED && $open != "$SHARD_COUNT" ]]; then
+    call kinesis update-shard-count --stream-name "$STREAM_NAME" --target-shard-count "$SHARD_COUNT" \
+      --scaling-type UNIFORM_SCALING
+    stream_changed "$SHARD_COUNT shard(s)"
+  fi
+  if [[ $encryption != KMS ]]; then
+    call kinesis start-stream-encryption --stream-name "$STREAM_NAME" --encryption-type KMS --key-id alias/aws/kinesis
+    stream_changed 'encrypted at rest'
+  fi
+}
+
+# A stream takes its next change only when the last one is done.
+stream_changed() {
+  log "stream $STREAM_NAME: $1"
+  wait_for_stream
+}
+
+wait_for_stream() { call kinesis wait stream-exists --stream-name "$STREAM_NAME"; }
+
+delete_stream() {
+  ! call_unless ResourceNotFoundException kinesis delete-stream --stream-name "$1" \
+    --enforce-consumer-deletion || call kinesis wait stream-not-exists --stream-name "$1"
+  finish stream "$1"
+  log "stream $1: deleted"
+}
