@@ -40,7 +40,7 @@ PUTS_PER_CALL = 25
 MAX_ITEM_BYTES = 400 * 1024
 MAX_SYMBOL_BYTES = 2048
 BACKOFF_SECONDS = (0, 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2)  # before each call for one chunk, times a random 0 to 1
-THROTTLED = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"}
+THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # how the error codes begin
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 FIELD_NAME = re.compile(r"[\w.-]{1,255}")
 
@@ -82,8 +82,8 @@ def parse_tick(data: str) -> tuple[dict[str, Any], str]:
     if not isinstance(tick, dict):
         raise Reject(f"not a JSON object but a {type(tick).__name__}")
     for name in ("symbol", "source"):
-        if not isinstance(tick.get(name), str) or not tick[name].strip():
-            raise Reject(f"{name} must be a text, not {tick.get(name)!r:.50}")
+        if not isinstance(tick.get(name), str) or not tick[name].strip() or not tick[name].isprintable():
+            raise Reject(f"{name} must be a printable text, not {tick.get(name)!r:.50}")
     for name in ("timestamp", "fetched_at"):
         if not TIMESTAMP.fullmatch(str(tick.get(name))):
             raise Reject(f"{name} must look like 2026-11-22T15:58:22.123Z, not {tick.get(name)!r:.50}")
@@ -174,9 +174,8 @@ def attempt(operation: Callable, **parameters: Any) -> dict[str, Any] | None:
     try:
         return operation(**parameters)
     except (ClientError, ConnectionError, HTTPClientError) as error:
-        answer = getattr(error, "response", {})
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        if status < 500 and answer["Error"]["Code"] not in THROTTLED:
+        status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        if status < 500 and not error.response["Error"]["Code"].startswith(THROTTLED):
             raise
         logger.warning("%s", error)
         return None
