@@ -952,8 +952,8 @@ class Producer:
             print(describe(tick, answer))
 
     def tell_silent(self, quotes: list[dict[str, Any]]) -> None:
-        """Say once of each symbol that it has gone silent."""
-        silent: dict[tuple[str, str], list[str]] = {}
+        """Say once of each symbol that it has gone silent; those in the same state of market share a line."""
+        silent: dict[str, dict[str, str]] = {}
         for quote in quotes:
             symbol, newest = quote["symbol"], self.sent.newest.get(quote["symbol"])
             if not newest or (quote["timestamp"] or "") > newest:
@@ -962,12 +962,13 @@ class Producer:
             patience = SILENT_AFTER + timedelta(minutes=quote.get("delay_minutes") or 0)
             if symbol not in self._silent and self.clock.now() - parse_timestamp(newest) > patience:
                 self._silent.add(symbol)
-                state = {"REGULAR": "market open", None: "market state unknown"}.get(
-                    quote.get("market_state"), "market closed"
-                )
-                silent.setdefault((newest, state), []).append(symbol)
-        for (newest, state), symbols in silent.items():
-            log.info("%s: no new quote since %s, %s", some(symbols), newest, state)
+                open_or_not = {"REGULAR": "open", None: "in an unknown state"}
+                state = open_or_not.get(quote.get("market_state"), "closed")
+                silent.setdefault(state, {})[symbol] = newest
+        for state, since in silent.items():
+            earlier = " or earlier" if len(set(since.values())) > 1 else ""
+            latest = max(since.values())
+            log.info("%s: no new quote since %s%s, market %s", some(list(since)), latest, earlier, state)
 
     def tell_once(self, symbol: str, text: str) -> None:
         if self._told.get(symbol) != text:

@@ -1,0 +1,478 @@
+"""The producer as a process: exit statuses, signals, credentials, and the seeded run through every fault."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from emulator import aws_environment, free_port
+from yahoo import HANG, RESET, YahooStandIn, market
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "stream_stock_data.py"
+
+
+class KinesisStandIn:
+    """A Kinesis stream on loopback that keeps records in the order of arrival and fails as it is told.
+
+    error: None, or an error code that every call gets. fails: (record) to whether its entry is throttled.
+    away: () to whether every connection is cut. valid_key: the only access key that is let in, if set.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[dict] = []
+        self.error: str | None = None
+        self.fails: Callable[[dict], bool] = lambda record: False
+        self.away: Callable[[], bool] = lambda: False
+        self.valid_key = ""
+        self._lock = threading.Lock()
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if stand_in.away():
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                status, answer = stand_in.answer(self.headers, body)
+                payload = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> KinesisStandIn:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, headers: object, body: dict) -> tuple[int, dict]:
+        error = self.error
+        if self.valid_key and f"Credential={self.valid_key}/" not in headers["Authorization"]:
+            error = "ExpiredTokenException"
+        if error:
+            return 400, {"__type": error, "message": "as the test wants it"}
+        operation = headers["X-Amz-Target"].partition(".")[2]
+        if operation == "DescribeStreamSummary":
+            return 200, {"StreamDescriptionSummary": {"StreamCreationTimestamp": 1_700_000_000.0}}
+        with self._lock:
+            if operation == "PutRecord":
+                if self.fails(body):
+                    return 400, {"__type": "ProvisionedThroughputExceededException", "message": "slow down"}
+                return 200, self._put(body)
+            answers = [
+                self._refuse() if self.fails(record) else self._put(record) for record in body["Records"]
+            ]
+        failed = sum("ErrorCode" in answer for answer in answers)
+        return 200, {"FailedRecordCount": failed, "Records": answers}
+
+    def _refuse(self) -> dict:
+        return {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "slow down"}
+
+    def _put(self, record: dict) -> dict:
+        self.records.append(json.loads(base64.b64decode(record["Data"])))
+        return {"ShardId": "shardId-000000000000", "SequenceNumber": f"{len(self.records):056}"}
+
+
+@pytest.fixture
+def kinesis() -> Iterator[KinesisStandIn]:
+    with KinesisStandIn() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def yahoo(tmp_path: Path) -> Iterator[YahooStandIn]:
+    with YahooStandIn(tmp_path / "yahoo") as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def environment(tmp_path: Path, kinesis: KinesisStandIn, yahoo: YahooStandIn) -> dict[str, str]:
+    return environment_of(tmp_path, kinesis.endpoint) | yahoo.environment
+
+
+def environment_of(directory: Path, endpoint: str | None) -> dict[str, str]:
+    """The variables of a producer of one's own, whatever this machine is set to."""
+    clean = aws_environment(endpoint)
+    for name in ("STOCK_SYMBOLS", "STOCK_SYMBOL", "DELAY_SECONDS", "STREAM_NAME"):
+        clean.pop(name, None)
+    return clean | {"STATE_DIR": str(directory / "state")}
+
+
+def run(environment: dict[str, str], *flags: str, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(script), *flags], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@contextmanager
+def running(environment: dict[str, str], *flags: str, driver: str = "") -> Iterator[subprocess.Popen]:
+    """A producer that runs meanwhile and is killed afterwards, if it still runs.
+
+    driver: statements to run first, for constants to shorten; `producer` is the module.
+    """
+    code = f"import sys, stream_stock_data as producer\n{driver}\nsys.exit(producer.main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *flags],
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
+
+
+# --- Exit statuses and messages ---
+
+
+def test_dry_run_prints_ticks_and_needs_no_aws(tmp_path, yahoo):
+    environment = {
+        name: value for name, value in environment_of(tmp_path, None).items() if not name.startswith("AWS_")
+    }
+    done = run(environment | yahoo.environment, "--dry-run", "--once", "--symbols", "aapl,MSFT")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line[:16] for line in lines[:2]] == ["Would send AAPL ", "Would send MSFT "]
+    assert not (tmp_path / "state").exists()
+
+
+def test_once_puts_the_quote_on_the_stream(environment, kinesis):
+    done = run(environment, "--once", "--symbols", "AAPL")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Sent AAPL ")
+    assert "-> shardId-000000000000 …000000000001" in done.stdout
+    assert [(tick["symbol"], tick["source"]) for tick in kinesis.records] == [("AAPL", "yahoo")]
+
+
+def test_symbols_file_is_polled(environment, kinesis, tmp_path):
+    (tmp_path / "symbols.txt").write_text("\ufeff# mine\naapl\n\nmsft # and more\nAAPL\n")
+    done = run(environment, "--once", "--symbols-file", str(tmp_path / "symbols.txt"))
+    assert done.returncode == 0, done.stderr
+    assert sorted(tick["symbol"] for tick in kinesis.records) == ["AAPL", "MSFT"]
+
+
+def test_restart_does_not_send_the_same_quote_again(environment, kinesis, yahoo):
+    row = market("AAPL", time.time())
+    yahoo.quote = lambda symbol, now: row
+    for _ in range(2):
+        assert run(environment, "--once", "--symbols", "AAPL").returncode == 0
+    assert len(kinesis.records) == 1
+
+
+def test_unknown_symbol_is_named_in_one_line(environment, yahoo):
+    yahoo.quote = lambda symbol, now: None
+    done = run(environment, "--once", "--symbols", "NOPE")
+    assert (done.returncode, done.stderr) == (3, "NOPE: Yahoo knows no such symbol\n")
+
+
+def test_no_network_keeps_polling_with_one_line_a_poll(environment):
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    offline = environment | {"HTTPS_PROXY": nowhere, "https_proxy": nowhere}
+    done = run(offline, "--count", "3", "--delay", "0.1", "--symbols", "AAPL,MSFT")
+    assert done.returncode == 3
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    assert all("trying again next time" in line for line in lines)
+
+
+def test_missing_stream_cannot_run(environment, kinesis):
+    kinesis.error = "ResourceNotFoundException"
+    done = run(environment, "--once")
+    assert done.returncode == 1
+    problem = "no such stream Stock-market-stream in us-east-1"
+    assert done.stderr == f"error: {problem}: run scripts/setup.sh, or correct AWS_REGION\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "credentials are missing .* `aws configure`",
+        ),
+        ({"AWS_PROFILE": "nobody"}, r"AWS_PROFILE: .* could not be found; `aws configure list-profiles`"),
+        ({"AWS_REGION": "us east"}, "AWS_REGION or AWS_ENDPOINT_URL: "),
+        ({"AWS_ENDPOINT_URL": "nonsense"}, "AWS_REGION or AWS_ENDPOINT_URL: "),
+        ({"DELAY_SECONDS": "-3"}, "DELAY_SECONDS: '-3' is not a positive number of seconds"),
+        ({"DELAY_SECONDS": "soon"}, "DELAY_SECONDS: 'soon' is not a positive number of seconds"),
+        ({"STOCK_SYMBOLS": "AAPL,$"}, r"STOCK_SYMBOLS, line 1: '\$' is not a symbol of Yahoo Finance"),
+        ({"STATE_DIR": "/dev/null/x"}, "set STATE_DIR"),
+    ],
+)
+def test_wrong_setting_is_one_line_that_names_it(environment, changes, message):
+    done = run(environment | changes, "--once")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert re.search(message, line), line
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--delay", "-1"],
+        ["--delay", "nan"],
+        ["--count", "0"],
+        ["--count", "3", "--once"],
+        ["--backfill", "8d"],
+        ["--seed", "1"],
+        ["--source", "replay"],
+        ["--file", "x.csv"],
+        ["--symbols", "A", "--symbols-file", "x"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_status_2(environment, flags):
+    done = run(environment, *flags)
+    assert done.returncode == 2
+    assert "stream_stock_data.py: error: " in done.stderr
+
+
+def test_empty_symbols_file_is_named(environment, tmp_path):
+    (tmp_path / "none.txt").write_text("# nothing\n\n")
+    done = run(environment, "--symbols-file", str(tmp_path / "none.txt"))
+    assert (done.returncode, done.stderr) == (1, f"error: {tmp_path}/none.txt: no symbols\n")
+
+
+def test_malformed_env_file_is_named(environment, tmp_path):
+    script = tmp_path / SCRIPT.name
+    script.write_text(SCRIPT.read_text())
+    (tmp_path / ".env").write_text("AWS_REGION=us-east-1\nSTREAM NAME\n")
+    done = run(environment, "--once", script=script)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path}/.env, line 2: not NAME=value: STREAM NAME\n"
+
+
+@pytest.mark.parametrize("source", ["simulated", "replay"])
+def test_made_up_ticks_are_refused_on_aws(tmp_path, source):
+    bars = tmp_path / "bars.csv"
+    bars.write_text("symbol,date,open,high,low,close,volume\nAAPL,2024-01-02,1,2,1,2,10\n")
+    flags = ["--source", source, "--once"] + (["--file", str(bars)] if source == "replay" else [])
+    done = run(environment_of(tmp_path, None), *flags)
+    assert done.returncode == 1
+    assert f"error: {source} ticks would go to real AWS" in done.stderr
+
+
+def test_replay_ends_when_the_file_ends(environment, kinesis, tmp_path):
+    bars = tmp_path / "bars.csv"
+    rows = [f"AAPL,2024-01-{day:02},1,2,1,{day}.5,10" for day in range(2, 7)]
+    bars.write_text("\n".join(["symbol,date,open,high,low,close,volume", *rows]))
+    done = run(environment, "--source", "replay", "--file", str(bars), "--delay", "0.05")
+    assert done.returncode == 0, done.stderr
+    assert [tick["price"] for tick in kinesis.records] == [2.5, 3.5, 4.5, 5.5, 6.5]
+
+
+def test_unsent_ticks_at_the_end_are_an_exit_status_and_go_out_next_time(environment, kinesis):
+    kinesis.fails = lambda record: True
+    with running(environment, "--once", "--symbols", "AAPL", driver=SHORT_PAUSES) as process:
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "1 waiting in the spool" in output
+    kinesis.fails = lambda record: False
+    assert run(environment, "--once", "--symbols", "AAPL").returncode == 0
+    assert len(kinesis.records) in (1, 2)  # the second poll may come within the same second
+
+
+def test_second_producer_on_one_state_is_refused(environment, kinesis):
+    with running(environment, "--delay", "30"):
+        until(lambda: kinesis.records, "the first tick")
+        done = run(environment, "--once")
+    assert done.returncode == 1
+    assert "another producer is running" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_with_a_summary_and_status_0(environment, kinesis, number):
+    with running(environment, "--delay", "30") as process:
+        until(lambda: kinesis.records, "the first tick")
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert output.splitlines()[-1].startswith("Stopped after 1 polls: 1 sent")
+
+
+def test_expired_credentials_spool_name_the_command_and_recover_without_a_restart(
+    environment, kinesis, tmp_path
+):
+    def write_key(key: str) -> None:
+        (tmp_path / "new").write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = x\n")
+        (tmp_path / "new").replace(tmp_path / "credentials")
+
+    write_key("OLD")
+    environment = environment | {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
+    del environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
+    with running(environment, "--delay", "0.3") as process:
+        until(lambda: kinesis.records, "the first tick")
+        kinesis.valid_key = "NEW"
+        line = next(line for line in process.stdout if line.startswith("Not sent"))
+        assert "credentials are missing or not valid (ExpiredTokenException): run `aws configure`" in line
+        before = len(kinesis.records)
+        write_key("NEW")
+        until(lambda: len(kinesis.records) > before + 1, "ticks after the renewal")
+    timestamps = [tick["timestamp"] for tick in kinesis.records]
+    assert timestamps == sorted(set(timestamps))
+
+
+# --- Every fault at once ---
+
+
+class FaultyMarket:
+    """Quotes of a seeded market, and every fault of Yahoo's.
+
+    served: symbol and epoch seconds of the valid rows given, a list for each batch request. calm: no faults.
+    """
+
+    symbols = tuple(f"S{n:02}" for n in range(40))  # fit in one batch request, so one is a poll
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
+        self.served: list[list[tuple[str, str]]] = []
+        self.calm = False
+        self._second = dict.fromkeys(self.symbols, 1_700_000_000)
+
+    def respond(self, kind: str, symbols: list[str]) -> object:
+        if self.calm or kind not in ("batch", "crumb"):
+            return None if kind != "batch" else self.rows(symbols)
+        luck = self.dice.random()
+        for share, answer in (
+            (0.04, (429, "Too Many Requests")),
+            (0.05, (503, "Will be right back")),
+            (0.05, RESET),
+            (0.02, HANG),
+            (0.03, (401, {"finance": {"error": {"code": "Unauthorized"}}})),
+        ):
+            luck -= share
+            if luck < 0:
+                return answer
+        return self.rows(symbols) if kind == "batch" else None
+
+    def rows(self, symbols: list[str]) -> tuple[int, object]:
+        rows, served = [], []
+        for symbol in symbols:
+            luck = self.dice.random()
+            if self.calm or luck < 0.7:
+                self._second[symbol] += self.dice.randint(1, 40)
+            second = self._second[symbol] - (
+                self.dice.randint(1, 90) if 0.8 < luck < 0.9 else 0
+            )  # out of order
+            row = market(symbol, second)
+            row["regularMarketPrice"] += round(self.dice.random(), 2)  # another price under the same time
+            if 0.9 < luck < 0.93 and not self.calm:
+                row["regularMarketPrice"] = self.dice.choice([None, float("nan"), 0])
+            elif 0.93 < luck < 0.96:
+                row |= {"regularMarketOpen": None, "regularMarketVolume": None}
+            rows.append(row)
+            if row["regularMarketPrice"] and row["regularMarketPrice"] > 0:
+                served.append((symbol, second))
+            if luck > 0.96:
+                rows.append(dict(row))
+        self.served.append(served)
+        return 200, {"quoteResponse": {"result": rows, "error": None}}
+
+
+SHORT_PAUSES = """
+producer.REQUEST_SECONDS, producer.CHARTS_ONLY_SECONDS = 0.3, 0
+producer.RATE_LIMIT_SECONDS = producer.RETRY_SECONDS = (0.01, 0.05)
+config = producer.Config
+producer.Config = lambda **settings: config(**settings | {"retries": {"total_max_attempts": 1}})
+"""
+
+
+@pytest.mark.parametrize("seed", [20261122])
+def test_fault_run_every_fetched_quote_arrives_in_order_and_once(tmp_path, kinesis, yahoo, seed):
+    faulty, dice = FaultyMarket(seed), random.Random(seed)
+    yahoo.respond = faulty.respond
+    # Charts would bring quotes past the bookkeeping above.
+    yahoo.quote = lambda symbol, now: None
+    kinesis.fails = lambda record: not faulty.calm and dice.random() < 0.3
+    environment = environment_of(tmp_path, kinesis.endpoint) | yahoo.environment
+    flags = ["--symbols", ",".join(faulty.symbols), "--delay", "0.05"]
+    in_hand: set[int] = set()
+    kinesis.away = lambda: 45 <= len(faulty.served) < 65
+    for polls in (25, 55, 85):  # the second kill hits while Kinesis is away
+        with running(environment, *flags, driver=SHORT_PAUSES) as process:
+            until(lambda polls=polls: len(faulty.served) >= polls, f"{polls} polls", seconds=60)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        in_hand.add(len(faulty.served) - 1)
+    faulty.calm = True
+    calm_from = len(faulty.served)
+    with running(environment, *flags, driver=SHORT_PAUSES) as process:
+        until(lambda: len(faulty.served) >= calm_from + 3, "three quiet polls")
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "0 waiting in the spool" in output
+
+    newest: dict[str, int] = {}
+    expected, allowed = set(), set()
+    for poll, served in enumerate(faulty.served):
+        for symbol, second in served:
+            allowed.add((symbol, second))
+            if poll in in_hand:
+                continue
+            if second > newest.get(symbol, 0):
+                newest[symbol] = second
+                expected.add((symbol, second))
+    assert len(expected) > 2_000
+    arrived: dict[tuple[str, str], dict] = {}
+    for tick in kinesis.records:
+        key = (tick["symbol"], tick["timestamp"])
+        assert arrived.setdefault(key, tick) == tick, "two different ticks under one symbol and timestamp"
+    seconds = {(symbol, epoch(timestamp)) for symbol, timestamp in arrived}
+    assert seconds <= allowed
+    # What only a poll in hand brought may have come before, and so stand for an expected one that is older.
+    assert not [key for key in expected - seconds if not superseded(key, faulty.served, in_hand)]
+    for symbol in faulty.symbols:
+        times = [timestamp for of, timestamp in arrived if of == symbol]
+        assert times == sorted(times)
+
+
+def epoch(timestamp: str) -> int:
+    from stream_stock_data import parse_timestamp
+
+    return int(parse_timestamp(timestamp).timestamp())
+
+
+def superseded(key: tuple[str, int], served: list[list[tuple[str, int]]], in_hand: set[int]) -> bool:
+    """Whether a poll in hand at a kill brought a quote of the symbol at least as new before."""
+    symbol, second = key
+    came = next(poll for poll, quotes in enumerate(served) if key in quotes)
+    return any(of == symbol and at >= second for poll in in_hand if poll <= came for of, at in served[poll])
