@@ -63,11 +63,9 @@ def chart_of(row: dict, *, starts: list[int], bars: list[dict]) -> dict:
     """The answer of the chart endpoint for a row of the batch endpoint."""
     second = int(row["regularMarketTime"])
     regular = row["marketState"] == "REGULAR"
-    periods = {
-        "pre": {"start": 0, "end": 0},
-        "regular": {"start": second - 3600 if regular else 0, "end": second + 10 * DAY if regular else 0},
-        "post": {"start": 0, "end": 0},
-    }
+    zone = {"timezone": "EST", "gmtoffset": -18_000}
+    never, always = {"start": 0, "end": 0} | zone, {"start": 0, "end": second + 10 * DAY} | zone
+    periods = {"pre": never, "regular": always if regular else never, "post": never}
     column = {
         name: [bar.get(field) for bar in bars]
         for name, field in (
@@ -89,6 +87,12 @@ def chart_of(row: dict, *, starts: list[int], bars: list[dict]) -> dict:
             "regularMarketVolume": row["regularMarketVolume"],
             "chartPreviousClose": row["regularMarketPreviousClose"],
             "currentTradingPeriod": periods,
+            # what the client's own Ticker.history wants besides
+            "instrumentType": "EQUITY",
+            **zone,
+            "priceHint": 2,
+            "dataGranularity": "1d",
+            "validRanges": ["1d", "2d", "5d", "7d"],
         },
         "timestamp": starts,
         "indicators": {"quote": [column | {"volume": [100] * len(bars)}]},
@@ -167,8 +171,8 @@ class YahooStandIn:
             await writer.start_tls(self._tls)
             while await self._answer(host, reader, writer):
                 pass
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # the client went away
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went away, or the stand-in is being closed
         finally:
             self.tunnels -= 1
             writer.transport.abort()
