@@ -1,0 +1,192 @@
+"""The handlers' own AWS calls under IAM: each role's policy is enough, and nothing in it is too much."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from string import Template
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from emulator import ACCOUNT_ID, aws_environment, ministack
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("permissions")]
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = {
+    "ACCOUNT_ID": ACCOUNT_ID,
+    "AWS_REGION": "us-east-1",
+    "STREAM_NAME": "Stock-market-stream",
+    "TABLE_NAME": "stock-market-data",
+    "ALERTS_TABLE_NAME": "stock-trend-alerts",
+    "BUCKET_NAME": "stock-market-data-bucket",
+    "SNS_TOPIC_ARN": f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:Stock_Trend_Alerts",
+}
+HANDLERS = ("process_stock_data", "stock_trend_analysis")
+
+
+def rendered(path: str) -> dict[str, Any]:
+    """A JSON file of scripts/ as the scripts deploy it."""
+    return json.loads(Template((ROOT / "scripts" / path).read_text()).substitute(SETTINGS))
+
+
+def own_permissions() -> list[tuple[str, str, str, str]]:
+    """(handler, Sid, action, resource) of all that the policies allow for the handlers' own calls.
+
+    Statements whose Sid begins with Lambda are for what Lambda itself does with the role. The emulator does
+    not check these; tests/test_policies.py compares them with AWS's lists.
+    """
+    permissions = []
+    for handler in HANDLERS:
+        for statement in rendered(f"policies/{handler}.json")["Statement"]:
+            if not statement["Sid"].startswith("Lambda"):
+                for action in as_list(statement["Action"]):
+                    for resource in as_list(statement["Resource"]):
+                        permissions.append((handler, statement["Sid"], action, resource))
+    return permissions
+
+
+def as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def without(policy: dict[str, Any], sid: str, action: str, resource: str) -> dict[str, Any]:
+    """The policy less one action on one resource."""
+    statements = []
+    for statement in policy["Statement"]:
+        if statement["Sid"] != sid:
+            statements.append(statement)
+            continue
+        for kept_action in as_list(statement["Action"]):
+            for kept_resource in as_list(statement["Resource"]):
+                if (kept_action, kept_resource) != (action, resource):
+                    statements.append({"Effect": "Allow", "Action": kept_action, "Resource": kept_resource})
+    return policy | {"Statement": statements}
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A MiniStack with tables, bucket and topic; neither functions nor mappings."""
+    with ministack(tmp_path_factory.mktemp("permissions")) as url:
+        root = root_session(url)
+        for table in ("ticks_table", "alerts_table"):
+            root("dynamodb").create_table(**rendered(f"resources/{table}.json"))
+        root("s3").create_bucket(Bucket=SETTINGS["BUCKET_NAME"])
+        root("sns").create_topic(Name="Stock_Trend_Alerts")
+        yield url
+
+
+def root_session(endpoint: str) -> Callable[[str], Any]:
+    session = boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+    return lambda service: session.client(service, endpoint_url=endpoint)
+
+
+@pytest.fixture
+def call_as(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, Any], str], Any]:
+    """call_as(handler, policy, symbol): call the handler as a role that has the policy."""
+
+    def call(handler: str, policy: dict[str, Any], symbol: str) -> Any:
+        root = root_session(endpoint)
+        event = EVENTS[handler](root, symbol)
+        role = f"role-{symbol}"
+        trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT_ID}, "Action": "sts:AssumeRole"}
+        arn = root("iam").create_role(
+            RoleName=role,
+            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+        )["Role"]["Arn"]
+        root("iam").put_role_policy(RoleName=role, PolicyName="test", PolicyDocument=json.dumps(policy))
+        credentials = root("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        for name, value in (
+            aws_environment(endpoint)
+            | SETTINGS
+            | {
+                "ALERT_COOLDOWN_MINUTES": "5",
+                "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+                "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+                "AWS_SESSION_TOKEN": credentials["SessionToken"],
+            }
+        ).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+        spec = importlib.util.spec_from_file_location("lambda_function", ROOT / f"lambdas/{handler}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.lambda_handler(event, None)
+
+    return call
+
+
+def tick_at(symbol: str, instant: datetime, price: float) -> dict[str, Any]:
+    timestamp = instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {
+        **{"symbol": symbol, "open": 100, "high": 100, "low": 100, "price": price, "previous_close": 100},
+        **{"change": price - 100, "change_percent": price - 100, "volume": 1, "source": "simulated"},
+        **{"timestamp": timestamp, "fetched_at": timestamp},
+    }
+
+
+def kinesis_event(_root: Callable[[str], Any], symbol: str) -> dict[str, Any]:
+    """A tick and a record that is none."""
+    tick = json.dumps(tick_at(symbol, datetime.now(UTC), 100)).encode()
+    return {
+        "Records": [
+            {
+                "eventID": f"shardId-000000000000:{number}",
+                "kinesis": {
+                    "sequenceNumber": str(number),
+                    "approximateArrivalTimestamp": 1_795_000_000.0,
+                    "data": base64.b64encode(payload).decode(),
+                },
+            }
+            for number, payload in enumerate((tick, b"not a tick"))
+        ]
+    }
+
+
+def table_event(root: Callable[[str], Any], symbol: str) -> dict[str, Any]:
+    """The last of 21 stored ticks, the one at which the averages cross."""
+    start = datetime.now(UTC) - timedelta(seconds=30)
+    for number in range(21):
+        tick = tick_at(symbol, start + timedelta(seconds=number), 104 if number == 20 else 100 - number / 10)
+        image = {
+            name: {"S": value} if isinstance(value, str) else {"N": str(value)}
+            for name, value in tick.items()
+        }
+        root("dynamodb").put_item(TableName=SETTINGS["TABLE_NAME"], Item=image)
+    return {"Records": [{"eventName": "INSERT", "dynamodb": {"SequenceNumber": "1", "NewImage": image}}]}
+
+
+EVENTS = {"process_stock_data": kinesis_event, "stock_trend_analysis": table_event}
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_policy_of_the_role_is_enough_for_the_handler(handler: str, call_as: Callable, endpoint: str) -> None:
+    answer = call_as(handler, rendered(f"policies/{handler}.json"), f"ENOUGH-{handler[0].upper()}")
+    assert answer == {"batchItemFailures": []}
+    if handler == "stock_trend_analysis":
+        alerts = root_session(endpoint)("dynamodb").scan(TableName=SETTINGS["ALERTS_TABLE_NAME"])["Items"]
+        assert {alert["status"]["S"] for alert in alerts if alert["symbol"]["S"] == "ENOUGH-S"} == {"sent"}
+
+
+@pytest.mark.parametrize(("handler", "sid", "action", "resource"), own_permissions())
+def test_policy_less_one_permission_is_denied(
+    handler: str, sid: str, action: str, resource: str, call_as: Callable
+) -> None:
+    policy = without(rendered(f"policies/{handler}.json"), sid, action, resource)
+    with pytest.raises(ClientError) as denied:
+        call_as(handler, policy, f"LESS-{uuid4().hex}")
+    assert denied.value.response["Error"]["Code"] in {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthorizationError",
+    }
