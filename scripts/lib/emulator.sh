@@ -4,7 +4,7 @@
 DEFAULT_PORT=4566
 EMULATOR_SECONDS=30 # to start
 
-# start_emulator DIRECTORY: its files go there; sets EMULATOR (process group) and AWS_ENDPOINT_URL.
+# start_emulator DIRECTORY: its files go there; sets emulator (its process group) and AWS_ENDPOINT_URL.
 # With the file DIRECTORY/kept it goes on from the state that is kept there.
 start_emulator() {
   local directory=$1 deadline=$((SECONDS + EMULATOR_SECONDS)) port
@@ -16,34 +16,23 @@ start_emulator() {
   AUTH=true BIND_HOST=127.0.0.1 GATEWAY_PORT=$port IOT_MTLS_ENABLED=0 ATHENA_ENGINE=duckdb LOG_LEVEL=INFO \
     PERSIST_STATE=1 S3_PERSIST=1 STATE_DIR=$directory/state S3_DATA_DIR=$directory/s3 TMPDIR=$directory/tmp \
     "$VENV/bin/python" -m ministack >"$directory/ministack.log" 2>&1 </dev/null &
-  EMULATOR=$!
+  emulator=$!
   until answers "$AWS_ENDPOINT_URL/_ministack/health"; do
-    kill -0 "$EMULATOR" 2>/dev/null || die "MiniStack did not start: $(tail -n 1 "$directory/ministack.log")"
+    kill -0 "$emulator" 2>/dev/null || die "MiniStack did not start: $(tail -n 1 "$directory/ministack.log")"
     ((SECONDS < deadline)) || die "MiniStack does not answer after $EMULATOR_SECONDS s: see $directory/ministack.log"
     sleep 0.2
   done
   # Someone else's may answer on this port.
-  kill -0 "$EMULATOR" 2>/dev/null || die "port $port was taken in this moment: run this again"
-}
-
-# Ends it and what it started (the Lambda workers), and waits for that.
-stop_emulator() {
-  local tries=0
-  kill -TERM "$EMULATOR" 2>/dev/null || true
-  while kill -0 "$EMULATOR" 2>/dev/null && ((tries < 100)); do
-    tries=$((tries + 1))
-    sleep 0.1
-  done
-  kill -KILL -- "-$EMULATOR" 2>/dev/null || true
-  wait "$EMULATOR" 2>/dev/null || true
+  kill -0 "$emulator" 2>/dev/null || die "port $port was taken in this moment: run this again"
+  [[ ! -e $directory/kept ]] || forget_table_mapping
 }
 
 # MiniStack keeps the place of a mapping in the table's stream, but not the stream's records, and would skip as
 # many new ones: setup.sh makes a new mapping, which begins at the beginning.
 forget_table_mapping() {
   local uuid
-  for uuid in $(aws lambda list-event-source-mappings --function-name StockTrendAnalysis --output text \
-    --query 'EventSourceMappings[].UUID'); do
+  for uuid in $(aws lambda list-event-source-mappings --output text \
+    --query "EventSourceMappings[?contains(EventSourceArn, ':dynamodb:')].UUID"); do
     aws lambda delete-event-source-mapping --uuid "$uuid" >/dev/null
   done
 }
@@ -63,4 +52,34 @@ with socket.socket() as probe, socket.socket() as free:
         port = free.getsockname()[1]
 print(port)
 PYTHON
+}
+
+# Nothing of the user's AWS settings may lead away from the emulator.
+use_no_other_aws() {
+  local name
+  for name in "${!AWS_@}"; do
+    [[ $name == AWS_REGION ]] || unset "$name"
+  done
+  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=$AWS_REGION AWS_PAGER='' \
+    AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
+  export PATH=$VENV/bin:$PATH NO_PROXY=127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY} no_proxy=127.0.0.1,localhost
+  # shellcheck disable=SC2034 # common.sh uses it
+  AWS_CLI=$VENV/bin/aws
+}
+
+# introduce DIRECTORY: what a second terminal needs to look around.
+introduce() {
+  local bucket=${BUCKET_NAME//\{account\}/000000000000}
+  bucket=${bucket//\{region\}/$AWS_REGION}
+  cat >&2 <<TEXT
+The stack is up at $AWS_ENDPOINT_URL. To look around from another terminal:
+
+  export AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL AWS_REGION=$AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
+  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test PATH="$VENV/bin:\$PATH"
+  aws dynamodb query --table-name $ALERTS_TABLE_NAME --key-condition-expression 'symbol = :s' \\
+    --expression-attribute-values '{":s": {"S": "AAPL"}}' --no-scan-index-forward --max-items 5
+  aws s3 ls --recursive s3://$bucket/
+
+Logs: $1/{ministack,producer,setup}.log
+TEXT
 }

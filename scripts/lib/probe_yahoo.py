@@ -1,6 +1,8 @@
-"""Say whether Yahoo Finance answers with a fresh quote: in one line on standard output, and as exit status 0 or 1.
+"""Choose the source of quotes: Yahoo when it answers and has a fresh quote, else the simulated market.
 
-Usage: probe_yahoo.py [SYMBOLS]
+Usage: probe_yahoo.py [--symbols A,B]
+
+Prints "yahoo" or "simulated", and why, in one line.
 """
 
 from __future__ import annotations
@@ -19,39 +21,49 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import stream_stock_data as producer  # noqa: E402
 
 
-def probe(symbols: list[str]) -> tuple[bool, str]:
-    """Whether there is a fresh quote of one of the symbols, and what was found."""
-    ages = []
+class LastMessage(logging.Handler):
+    """Keeps the last message, for the reason in it."""
+
+    text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Replace the message kept."""
+        self.text = record.getMessage()
+
+
+def choose(symbols: list[str], complaint: LastMessage) -> str:
+    """The source and why."""
+    now = datetime.now(UTC)
+    timestamps = []
     for quote in producer.YahooSource().fetch(symbols):
         try:
-            tick = producer.build_tick(quote, source="yahoo", fetched_at=datetime.now(UTC))
-        except producer.InvalidQuote:
-            continue
-        ages.append(datetime.now(UTC) - producer.parse_timestamp(tick["timestamp"]))
-    if not ages:
-        return False, "Yahoo has no quote of " + ",".join(symbols)
-    age = f"Yahoo's newest quote is {min(ages) // timedelta(minutes=1)} minutes old"
-    return (True, age) if min(ages) <= FRESH else (False, f"{age}: the market is closed")
+            timestamps.append(producer.build_tick(quote, source="yahoo", fetched_at=now)["timestamp"])
+        except producer.InvalidQuote as error:
+            complaint.text = str(error)
+    if not timestamps:
+        return f"simulated: {complaint.text or 'Yahoo has no quote of ' + ', '.join(symbols)}"
+    age = now - producer.parse_timestamp(max(timestamps))
+    words = f"Yahoo's newest quote is of {max(timestamps)}"
+    return f"yahoo: {words}" if age <= FRESH else f"simulated: {words}, so the market is closed"
 
 
 def main() -> None:
-    """Probe, but not for longer than PATIENCE_SECONDS."""
-    logging.disable(logging.CRITICAL)
-    symbols = producer.parse_symbols(sys.argv[1] if len(sys.argv) > 1 else "AAPL", origin="--symbols")
-    result = [(False, f"Yahoo did not answer within {PATIENCE_SECONDS} s")]
-
-    def work() -> None:
-        try:
-            result.append(probe(symbols))
-        except Exception as error:  # whatever it is, it is the reason
-            result.append((False, f"Yahoo cannot be reached ({type(error).__name__})"))
-
-    thread = threading.Thread(target=work, daemon=True)
+    """Choose, but do not wait for Yahoo longer than PATIENCE_SECONDS."""
+    complaint = LastMessage()
+    producer.log.addHandler(complaint)
+    producer.log.propagate = False
+    logging.getLogger("yfinance").disabled = True
+    try:
+        producer.load_settings(producer.HERE / ".env")
+        symbols = producer.read_symbols(producer.parse_arguments(sys.argv[1:]))
+    except producer.CannotRun as error:
+        sys.exit(f"error: {error}")
+    answer = [f"simulated: Yahoo did not answer within {PATIENCE_SECONDS} s"]
+    thread = threading.Thread(target=lambda: answer.append(choose(symbols, complaint)), daemon=True)
     thread.start()
     thread.join(PATIENCE_SECONDS)
-    fresh, words = result[-1]
-    print(words, flush=True)
-    os._exit(0 if fresh else 1)  # a request may still hang
+    print(answer[-1], flush=True)
+    os._exit(0)  # a request may still hang
 
 
 if __name__ == "__main__":

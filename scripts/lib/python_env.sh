@@ -5,22 +5,22 @@ VENV=$(cd "$ROOT" && pwd -P)/.venv
 # Marks a .venv as half-made while something is being installed into it.
 INCOMPLETE=$VENV/incomplete
 
-# ensure_venv REQUIREMENTS_FILE: installs what the file names, unless that is done already.
+# ensure_venv REQUIREMENTS_FILE [PIP_OPTION…]: installs what the file names, unless that is done already.
 ensure_venv() {
   local owner=''
   ! is_installed "$1" || return 0
-  until take_lock "$ROOT/.local/install.pid"; do
+  until take_lock install; do
     [[ $owner == "$REPLY" ]] || log "process $REPLY is installing into .venv: waiting for it"
     owner=$REPLY
     sleep 1
   done
   if ! is_installed "$1"; then
     is_sound || make_venv
-    touch "$INCOMPLETE"
-    pip_install "$1"
+    (($# > 1)) || touch "$INCOMPLETE"
+    pip_install "$@"
     rm -f "$INCOMPLETE"
   fi
-  release_locks
+  rm -f "$ROOT/.local/install.pid"
 }
 
 # Sound: complete, at the place where it was made (its commands name it), with a Python that runs and is new enough.
@@ -50,7 +50,7 @@ find_python() {
     elif ! "$REPLY" -c 'import ensurepip, venv' 2>/dev/null; then
       bare=${bare:-$REPLY}
     else
-      return
+      return 0
     fi
   done
   [[ -z $bare ]] ||
@@ -61,7 +61,7 @@ find_python() {
 
 # pip_install REQUIREMENTS_FILE [PIP_OPTION…], saying how far it is (not of what is installed after the first tick).
 pip_install() {
-  local file=$1 output=$ROOT/.local/install.log pip begin=$SECONDS
+  local file=$1 output=$VENV/install.log pip begin=$SECONDS
   log "installing $file: $(grep -c '==' "$ROOT/$file") packages and what they need"
   "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input "${@:2}" -r "$ROOT/$file" >"$output" 2>&1 &
   pip=$!
@@ -71,9 +71,17 @@ pip_install() {
   done
   [[ ! -t 2 || ! -e $INCOMPLETE ]] || printf '\r\033[K' >&2
   wait "$pip" || die "pip could not install $file: $(grep '^ERROR' "$output" | tail -n 1) (see $output)"
+  mend_aws
   mkdir -p "$VENV/installed"
   requirements >"$VENV/installed/$file"
   log "installed $file in $((SECONDS - begin)) s"
+}
+
+# The first line of .venv/bin/aws cannot name a Python in a folder with a space.
+mend_aws() {
+  [[ -f $VENV/bin/aws ]] && ! "$VENV/bin/aws" --version >/dev/null 2>&1 || return 0
+  # shellcheck disable=SC2016 # that is for the script written here to expand
+  printf '#!/bin/sh\nexec "${0%%/*}/python" -m awscli "$@"\n' >"$VENV/bin/aws"
 }
 
 # pip says what it found while it downloads, and nothing while it installs: there the packages on disk are counted.

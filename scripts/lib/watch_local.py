@@ -6,8 +6,8 @@ Prints each tick once it is in the table (it reads the table's stream, as the an
 once it is in an SQS queue that is subscribed to the topic. When the producer has ended, or at SIGINT, SIGTERM
 or SIGHUP, it waits until all ticks on their way have come through, prints a summary and ends.
 
-Environment: AWS_ENDPOINT_URL, STREAM_NAME, TABLE_NAME, SNS_TOPIC_ARN. LOG_DIRECTORY holds ministack.log; the
-file first_tick is made there at the first tick, and producer.log gets what the producer prints.
+Environment: AWS_ENDPOINT_URL, STREAM_NAME, TABLE_NAME, TOPIC_NAME. LOG_DIRECTORY holds
+ministack.log; first_tick is made there at the first tick, producer.log gets what the producer prints.
 """
 
 from __future__ import annotations
@@ -62,12 +62,13 @@ class StreamReader:
 class Queue:
     """An SQS queue subscribed to the topic: alerts arrive in it as they would at any subscriber."""
 
-    def __init__(self, topic_arn: str) -> None:
+    def __init__(self, topic_name: str) -> None:
         self._client = boto3.client("sqs", config=CONFIG)
         tags = {"project": "stock-market-streaming"}
         self._url = self._client.create_queue(QueueName=QUEUE_NAME, tags=tags)["QueueUrl"]
         attributes = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])
         arn = attributes["Attributes"]["QueueArn"]
+        topic_arn = ":".join(["arn:aws:sns", *arn.split(":")[3:5], topic_name])
         statement = {
             "Effect": "Allow",
             "Principal": {"Service": "sns.amazonaws.com"},
@@ -100,7 +101,7 @@ class Watch:
         kinesis = boto3.client("kinesis", config=CONFIG)
         self._table = StreamReader(streams, {"StreamArn": table["Table"]["LatestStreamArn"]}, "TRIM_HORIZON")
         self._stream = StreamReader(kinesis, {"StreamName": os.environ["STREAM_NAME"]}, "LATEST")
-        self._queue = Queue(os.environ["SNS_TOPIC_ARN"])
+        self._queue = Queue(os.environ["TOPIC_NAME"])
         self._directory = directory
         self._log = (directory / "ministack.log").open(encoding="utf-8", errors="replace")
         self.totals: Counter[str] = Counter()

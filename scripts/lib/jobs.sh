@@ -1,0 +1,58 @@
+# shellcheck shell=bash
+# Stopping everything in the right order, whatever ends the run. Sourced by run_local.sh.
+
+child=''    # process group of what runs in the foreground
+emulator='' # process group of MiniStack and its Lambda workers
+extra=''    # process group of what is installed meanwhile
+
+start_jobs() {
+  # Each job gets a process group: the terminal's Ctrl-C reaches this script alone, which passes it on.
+  set -m
+  trap 'stop' EXIT
+  trap 'on_signal 129' HUP
+  trap 'on_signal 130' INT
+  trap 'on_signal 143' TERM
+}
+
+# run COMMAND: waits for it so that a signal is dealt with at once, not when the command is done.
+run() {
+  "$@" &
+  child=$!
+  wait "$child"
+  child=''
+}
+
+# Ends what runs in the foreground and takes over its exit status, if it ends of itself.
+on_signal() {
+  local status=$1
+  trap '' HUP INT TERM
+  if [[ -n $child ]]; then
+    kill -TERM -- "-$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null && status=0
+  fi
+  exit "$status"
+}
+
+stop() {
+  local status=$?
+  trap '' HUP INT TERM EXIT
+  set +e
+  end_group "$extra"
+  end_group "$emulator"
+  close_state
+  release_locks
+  exit "$status"
+}
+
+# end_group PROCESS_GROUP: asks its leader to end, waits, and kills what is left of the group.
+end_group() {
+  local tries=0
+  [[ -n $1 ]] || return 0
+  kill -TERM "$1" 2>/dev/null
+  while kill -0 "$1" 2>/dev/null && ((tries < 100)); do
+    tries=$((tries + 1))
+    sleep 0.1
+  done
+  kill -KILL -- "-$1" 2>/dev/null
+  wait "$1" 2>/dev/null
+}

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Runs the whole pipeline on this machine, without an AWS account: from quotes to alerts in this terminal.
+#
+# Usage: scripts/run_local.sh [--source yahoo|simulated|replay] [--symbols A,B] [--delay SECONDS] [--file CSV] [--keep]
+#
+#   --source   where quotes come from; without it Yahoo, or the simulated market when Yahoo has no fresh quote
+#   --symbols  what to stream (default: STOCK_SYMBOLS of .env, or AAPL; for a replay all that the file has)
+#   --delay    seconds between polls (default: 1; for Yahoo DELAY_SECONDS of .env, or 30)
+#   --file     the bars to replay, a CSV file (default: sample_data/AAPL.csv; more in sample_data/README.md)
+#   --keep     keep what is in the tables and the bucket for the next run with this source
+#
+# Installs what it needs into .venv, starts the AWS emulator MiniStack on 127.0.0.1 with IAM enforced, runs
+# scripts/setup.sh and the producer, and prints each tick once it is stored and each alert as a subscriber gets
+# it. Ctrl-C stops everything. Files are kept below .local/ while it runs.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "${BASH_SOURCE[0]%/*}/common.sh"
+# shellcheck source=scripts/lib/jobs.sh
+source "$SCRIPTS/lib/jobs.sh"
+# shellcheck source=scripts/lib/lock.sh
+source "$SCRIPTS/lib/lock.sh"
+# shellcheck source=scripts/lib/python_env.sh
+source "$SCRIPTS/lib/python_env.sh"
+# shellcheck source=scripts/lib/local_state.sh
+source "$SCRIPTS/lib/local_state.sh"
+# shellcheck source=scripts/lib/emulator.sh
+source "$SCRIPTS/lib/emulator.sh"
+
+source='' file='' keep='' arguments=()
+
+main() {
+  parse_flags "$@"
+  load_settings
+  start_jobs
+  log '1/4 Python packages'
+  run ensure_venv requirements-local.txt
+  use_no_other_aws
+  choose_source
+  open_state "$source"
+  log '2/4 MiniStack, the AWS emulator'
+  start_emulator "$state"
+  log '3/4 scripts/setup.sh'
+  run "$SCRIPTS/setup.sh" >"$state/setup.log" </dev/null
+  introduce "$state"
+  log "4/4 streaming $source quotes, Ctrl-C stops"
+  stream
+}
+
+parse_flags() {
+  while (($# > 0)); do
+    case $1 in
+      -h | --help) usage 0 ;;
+      --keep) keep=yes && shift && continue ;;
+      --source | --file | --symbols | --delay) (($# > 1)) || die "$1 needs a value: see scripts/run_local.sh --help" ;;
+      *) die "$1 is unknown: see scripts/run_local.sh --help" ;;
+    esac
+    case $1 in
+      --source) source=$2 ;;
+      --file) file=$2 source=${source:-replay} ;;
+      *) arguments+=("$1" "$2") ;;
+    esac
+    shift 2
+  done
+  [[ $source =~ ^(yahoo|simulated|replay)?$ ]] || die "--source $source: expected yahoo, simulated or replay"
+}
+
+# Decides on the source and lets the producer check its flags before anything is started.
+choose_source() {
+  if [[ -z $source ]]; then
+    REPLY=$(python "$SCRIPTS/lib/probe_yahoo.py" ${arguments[@]+"${arguments[@]}"}) || exit 1
+    source=${REPLY%%:*}
+    log "no --source: $REPLY"
+  fi
+  [[ " ${arguments[*]-} " == *' --delay '* || $source == yahoo ]] || arguments+=(--delay 1)
+  arguments+=(--source "$source")
+  if [[ $source == replay ]]; then
+    arguments+=(--file "${file:-$ROOT/sample_data/AAPL.csv}")
+  elif [[ -n $file ]]; then
+    die '--file goes with --source replay'
+  fi
+  [[ $source == yahoo ]] || run python "$ROOT/stream_stock_data.py" "${arguments[@]}" --once --dry-run >/dev/null
+}
+
+stream() {
+  # A replay gets no warm start: its past is that of its file.
+  [[ $source == replay ]] || arguments+=(--backfill 60)
+  export STREAM_NAME TABLE_NAME TOPIC_NAME STATE_DIR=$state/producer
+  mark_state
+  install_after_first_tick requirements-athena.txt &
+  extra=$!
+  run python "$SCRIPTS/lib/watch_local.py" "$state" python "$ROOT/stream_stock_data.py" "${arguments[@]}"
+}
+
+main "$@"
