@@ -1160,6 +1160,10 @@ def make_source(arguments: argparse.Namespace, delay: float) -> Any:
             return ReplaySource(arguments.file, symbols=read_symbols(arguments) if chosen else None)
         except (OSError, ValueError) as error:
             raise CannotRun(str(error)) from None
+    if arguments.source == "websocket":
+        from sources.websocket import WebSocketSource
+
+        return WebSocketSource(YahooSource())
     return YahooSource()
 
 

@@ -181,6 +181,17 @@ def test_once_puts_the_quote_on_the_stream(environment, kinesis):
     assert [(tick["symbol"], tick["source"]) for tick in kinesis.records] == [("AAPL", "yahoo")]
 
 
+def test_websocket_that_is_refused_is_polled_over(environment, kinesis):
+    with running(environment, "--source", "websocket", "--symbols", "AAPL", "--delay", "0.2") as process:
+        lines = []
+        while not (lines and "polling until it is back" in lines[-1]):
+            lines.append(process.stdout.readline())
+        before = len(kinesis.records)
+        until(lambda: len(kinesis.records) > before + 1, "polled quotes")
+    assert {tick["source"] for tick in kinesis.records} == {"yahoo"}
+    assert not [line for line in lines if "Traceback" in line or "Warning" in line]
+
+
 def test_symbols_file_is_polled(environment, kinesis, tmp_path):
     (tmp_path / "symbols.txt").write_text("\ufeff# mine\naapl\n\nmsft # and more\nAAPL\n")
     done = run(environment, "--once", "--symbols-file", str(tmp_path / "symbols.txt"))

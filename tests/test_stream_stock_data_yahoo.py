@@ -226,6 +226,16 @@ def test_fetch_rate_limited_crumb_is_not_kept(source, yahoo, monkeypatch):
     assert source._client._crumb == "crumb"
 
 
+def test_fetch_error_page_is_not_kept_as_the_crumb(source, yahoo, monkeypatch):
+    monkeypatch.setattr(source._client, "_crumb", None)
+    answers = {"crumb": (503, "Will be right back"), "batch": (401, "no"), "chart": (401, "no")}
+    yahoo.respond = lambda kind, symbols: answers.get(kind)
+    assert source.fetch(["AAPL"]) == []
+    yahoo.respond = lambda kind, symbols: None
+    assert len(source.fetch(["AAPL"])) == 1
+    assert source._client._crumb == "crumb"
+
+
 def test_fetch_hanging_request_times_out_and_the_others_count(source, yahoo, monkeypatch):
     monkeypatch.setattr(producer, "REQUEST_SECONDS", 0.3)
     symbols = [f"S{n:03}" for n in range(300)]
