@@ -14,7 +14,7 @@ ensure_function() {
     log "function $1: already exists"
     if ! has_settings "$wanted" "$REPLY"; then
       call lambda update-function-configuration --cli-input-json "$wanted"
-      call lambda wait function-updated --function-name "$1"
+      call lambda wait function-updated-v2 --function-name "$1"
       log "function $1: settings updated"
     fi
     deploy_code "$1" "$2"
@@ -23,7 +23,7 @@ ensure_function() {
     # A role that was made a moment ago is not known to Lambda yet.
     retry_while InvalidParameterValueException lambda create-function --cli-input-json "$wanted" \
       --architectures arm64 --zip-file "fileb://$TEMPORARY/$2.zip" --tags "project=$PROJECT"
-    call lambda wait function-active --function-name "$1"
+    call lambda wait function-active-v2 --function-name "$1"
     log "function $1: created"
   fi
 }
@@ -38,7 +38,7 @@ deploy_code() {
     log "function $1: code is up to date"
   else
     call lambda update-function-code --function-name "$1" --zip-file "fileb://$TEMPORARY/$2.zip"
-    call lambda wait function-updated --function-name "$1"
+    call lambda wait function-updated-v2 --function-name "$1"
     log "function $1: code updated"
   fi
 }

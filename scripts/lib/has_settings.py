@@ -17,7 +17,7 @@ def holds(current: object, wanted: object) -> bool:
             name in current and holds(current[name], value) for name, value in wanted.items()
         )
     if isinstance(wanted, list) and isinstance(current, list) and len(wanted) == len(current):
-        return all(holds(have, want) for have, want in zip(current, wanted))
+        return all(holds(have, want) for have, want in zip(current, wanted, strict=True))
     return current == wanted
 
 

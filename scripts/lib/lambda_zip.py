@@ -1,8 +1,8 @@
-"""Writes a handler to a zip file as lambda_function.py and prints the CodeSha256 that Lambda will show for it.
+"""Writes a handler to a zip file as lambda_function.py and prints the CodeSha256 that Lambda shows for it.
 
     lambda_zip.py HANDLER.py FILE.zip
 
-The same source makes the same bytes on every machine (fixed date, stored without compression), so code that is
+The same source makes the same bytes on every machine (fixed date, not compressed), so code that is
 already there is recognised by its hash and not uploaded again.
 """
 

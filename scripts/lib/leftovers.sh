@@ -34,13 +34,22 @@ leftovers() {
   [[ ! -s $TEMPORARY/dashboard ]] || printf 'dashboard %s\n' "$DASHBOARD"
   known=$(while read -r kind name; do printf ' %s ' "$(arn_of "$kind" "$name")"; done < <(inventory))
   while read -r arn; do
-    case $arn in
-      '' | *:event-source-mapping:*) ;; # listed above
-      arn:aws:sqs:*) printf 'queue %s\n' "${arn##*:}" ;;
-      arn:aws:cloudwatch:*:alarm:*) printf 'alarm %s\n' "${arn##*:alarm:}" ;;
-      *) [[ $known == *" $arn "* ]] || printf 'resource %s\n' "$arn" ;;
-    esac
+    [[ -z $arn || $known == *" $arn "* ]] || tagged_resource "$arn"
   done <"$TEMPORARY/arns"
+}
+
+# What has the tag is ours, whatever its name: the names in .env may have changed since it was made.
+tagged_resource() {
+  case $1 in
+    *:event-source-mapping:*) ;; # found by its function
+    arn:aws:kinesis:*:stream/*) printf 'stream %s\n' "${1##*/}" ;;
+    arn:aws:dynamodb:*:table/*) printf 'table %s\n' "${1##*/}" ;;
+    arn:aws:s3:::*) printf 'bucket %s\n' "${1##*:}" ;;
+    arn:aws:sns:*) printf 'topic %s\n' "${1##*:}" ;;
+    arn:aws:sqs:*) printf 'queue %s\n' "${1##*:}" ;;
+    arn:aws:cloudwatch:*:alarm:*) printf 'alarm %s\n' "${1##*:alarm:}" ;;
+    *) printf 'resource %s\n' "$1" ;;
+  esac
 }
 
 delete_queue() {

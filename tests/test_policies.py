@@ -1,0 +1,141 @@
+"""The IAM policies as scripts/setup.sh puts them: well-formed, by ARN, with what AWS documents that Lambda needs.
+
+(That they are enough for the handlers, and no more than that, is tested on the emulator.)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from parliament import analyze_policy_string
+
+ROOT = Path(__file__).resolve().parent.parent
+POLICIES = ROOT / "scripts" / "policies"
+VALUES = {
+    "ACCOUNT_ID": "123456789012",
+    "ALERTS_TABLE_NAME": "stock-trend-alerts",
+    "AWS_REGION": "us-east-1",
+    "BUCKET_NAME": "stock-market-data-bucket-123456789012-us-east-1",
+    "SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:Stock_Trend_Alerts",
+    "STREAM_NAME": "Stock-market-stream",
+    "TABLE_NAME": "stock-market-data",
+}
+IDENTITY_POLICIES = ["process_stock_data.json", "stock_trend_analysis.json", "producer.json"]
+
+# AWS managed policies, the documented lists of what Lambda itself does with an execution role:
+# https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSLambdaKinesisExecutionRole.html
+# https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSLambdaDynamoDBExecutionRole.html
+# and for a failed batch in S3: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
+LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
+ON_FAILURE = {"s3:ListBucket", "s3:PutObject"}
+DOCUMENTED = {
+    "process_stock_data.json": LOGS
+    | ON_FAILURE
+    | {f"kinesis:{action}" for action in ("DescribeStream", "DescribeStreamSummary", "GetRecords")}
+    | {
+        f"kinesis:{action}"
+        for action in ("GetShardIterator", "ListShards", "ListStreams", "SubscribeToShard")
+    },
+    "stock_trend_analysis.json": LOGS
+    | ON_FAILURE
+    | {
+        f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+    },
+}
+LEFT_OUT = {
+    "logs:CreateLogGroup": "setup.sh makes the group; a late invocation must not make it again",
+    "kinesis:SubscribeToShard": "for enhanced fan-out consumers; this mapping reads the shards",
+}
+WITHOUT_ARN = {
+    "dynamodb:ListStreams": "takes no ARN",
+    "kinesis:ListStreams": "takes no ARN",
+}
+
+
+def render(name: str) -> dict:
+    text = re.sub(r"\$\{([A-Z_]+)\}", lambda match: VALUES[match[1]], (POLICIES / name).read_text())
+    return json.loads(text)
+
+
+def as_list(value: object) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def actions(name: str, sid: str = "") -> set[str]:
+    statements = [s for s in render(name)["Statement"] if s["Sid"].startswith(sid)]
+    return {action for statement in statements for action in as_list(statement["Action"])}
+
+
+@pytest.mark.parametrize("name", [*IDENTITY_POLICIES, "bucket.json"])
+def test_policy_has_no_finding_of_parliament(name):
+    findings = analyze_policy_string(json.dumps(render(name))).findings
+    assert [str(finding) for finding in findings] == []
+
+
+def test_all_policies_are_tested_here():
+    names = {path.name for path in POLICIES.glob("*.json")}
+    assert names == {*IDENTITY_POLICIES, "bucket.json", "lambda_trust.json"}
+
+
+@pytest.mark.parametrize("name", IDENTITY_POLICIES)
+def test_policy_names_actions_one_by_one_and_resources_by_arn(name):
+    for statement in render(name)["Statement"]:
+        assert statement["Effect"] == "Allow"
+        for action in as_list(statement["Action"]):
+            assert "*" not in action
+            for resource in as_list(statement["Resource"]):
+                if resource == "*":
+                    assert action in WITHOUT_ARN, action
+                else:
+                    assert re.match(r"arn:aws:\w+:[\w-]*:(123456789012)?:[\w/.-]+", resource), resource
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_role_has_what_aws_documents_that_lambda_uses(name):
+    assert actions(name, "Lambda") == DOCUMENTED[name] - set(LEFT_OUT)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_failed_batches_may_go_where_lambda_puts_them_and_nowhere_else(name):
+    (store,) = [s for s in render(name)["Statement"] if s["Sid"] == "LambdaStoresFailedBatches"]
+    assert store["Resource"] == f"arn:aws:s3:::{VALUES['BUCKET_NAME']}/aws/lambda/*"
+    (find,) = [s for s in render(name)["Statement"] if s["Sid"] == "LambdaFindsFailureBucket"]
+    assert find["Resource"] == f"arn:aws:s3:::{VALUES['BUCKET_NAME']}"
+
+
+def test_producer_may_put_on_the_stream_and_nothing_else():
+    (statement,) = render("producer.json")["Statement"]
+    assert set(statement["Action"]) == {
+        "kinesis:DescribeStreamSummary",
+        "kinesis:PutRecord",
+        "kinesis:PutRecords",
+    }
+    assert statement["Resource"] == "arn:aws:kinesis:us-east-1:123456789012:stream/Stock-market-stream"
+
+
+def test_only_lambda_of_this_account_may_take_the_roles():
+    (statement,) = render("lambda_trust.json")["Statement"]
+    assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
+    assert statement["Action"] == "sts:AssumeRole"
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+
+
+def test_bucket_refuses_everybody_without_tls():
+    (statement,) = render("bucket.json")["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    bucket = f"arn:aws:s3:::{VALUES['BUCKET_NAME']}"
+    assert statement["Resource"] == [bucket, f"{bucket}/*"]
+
+
+@pytest.mark.parametrize("name", ["process_stock_data", "stock_trend_analysis"])
+def test_function_gets_every_variable_that_its_handler_reads(name):
+    code = (ROOT / "lambdas" / f"{name}.py").read_text()
+    read = set(re.findall(r"os\.environ(?:\[|\.get\()\"(\w+)\"", code))
+    definition = json.loads((ROOT / "scripts" / "resources" / f"{name}.json").read_text())
+    variables = definition["Environment"]["Variables"]
+    assert read == set(variables)
+    assert all(variables[variable] == f"${{{variable}}}" for variable in variables)

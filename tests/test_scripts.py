@@ -1,0 +1,590 @@
+"""scripts/*.sh as a user runs them: on a copy of the project, against a MiniStack each, IAM enforced."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+import pytest
+from dotenv import dotenv_values
+from emulator import ACCOUNT_ID, aws_environment, ministack
+from fast_aws import fast_aws
+
+ROOT = Path(__file__).resolve().parent.parent
+BUCKET = f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1"
+TAG = {"Key": "project", "Value": "stock-market-streaming"}
+SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh") if os.access(path, os.X_OK))
+
+
+@dataclass
+class Project:
+    """A copy of what the scripts need, and the environment to run them in."""
+
+    folder: Path
+    environment: dict[str, str]
+    calls: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.calls = self.folder / "calls.log"
+
+    def run(
+        self, script: str, *arguments: str, stdin: str = "", **settings: str
+    ) -> subprocess.CompletedProcess:
+        self.calls.unlink(missing_ok=True)
+        return subprocess.run(
+            [self.folder / "scripts" / script, *arguments],
+            env=self.environment | {"AWS_CALL_LOG": str(self.calls)} | settings,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def succeed(self, script: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess:
+        done = self.run(script, *arguments, **settings)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def client(self, service: str) -> object:
+        return boto3.client(
+            service,
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+
+@pytest.fixture(scope="session")
+def quick_cli(tmp_path_factory) -> Iterator[Path]:
+    with fast_aws(tmp_path_factory.mktemp("cli")) as folder:
+        yield folder
+
+
+def copy_project(folder: Path) -> Path:
+    for name in ("scripts", "lambdas", "athena"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture
+def project(copy, quick_cli, tmp_path) -> Iterator[Project]:
+    """The project with an empty MiniStack and the quick CLI."""
+    with ministack(tmp_path / "ministack") as endpoint:
+        environment = aws_environment(endpoint)
+        environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
+        yield Project(copy, environment)
+
+
+@pytest.fixture(scope="session")
+def complete_state(quick_cli, tmp_path_factory) -> dict[str, object]:
+    """What a set-up that nothing interrupts makes of an empty account."""
+    folder = tmp_path_factory.mktemp("complete")
+    with ministack(folder / "ministack") as endpoint:
+        environment = aws_environment(endpoint)
+        environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
+        project = Project(copy_project(folder / "project"), environment)
+        project.succeed("setup.sh")
+        return snapshot(project)
+
+
+@pytest.fixture
+def offline(copy, tmp_path) -> Project:
+    """The project with an `aws` whose every command fails with the text in $AWS_SAYS."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "aws").write_text("#!/bin/sh\nprintf '\\n%s\\n' \"$AWS_SAYS\" >&2\nexit 255\n")
+    (folder / "aws").chmod(0o755)
+    environment = aws_environment()
+    return Project(
+        copy, environment | {"PATH": f"{folder}{os.pathsep}{environment['PATH']}", "AWS_SAYS": "called"}
+    )
+
+
+def lines(text: str, pattern: str) -> list[str]:
+    return [line for line in text.splitlines() if re.search(pattern, line)]
+
+
+def snapshot(project: Project) -> dict[str, object]:
+    """Everything of the project as AWS describes it, without ids and dates; what is absent is left out."""
+    client = project.client
+    kinesis, dynamodb, s3, sns = map(client, ("kinesis", "dynamodb", "s3", "sns"))
+    iam, awslambda, logs = map(client, ("iam", "lambda", "logs"))
+    glue, athena = map(client, ("glue", "athena"))
+    topic = f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:Stock_Trend_Alerts"
+    seen: dict[str, object] = {}
+
+    def look(name: str, ask: Callable[..., dict], **arguments: object) -> None:
+        try:
+            seen[name] = timeless(ask(**arguments))
+        except ask.__self__.exceptions.ClientError as error:  # type: ignore[attr-defined]
+            code = error.response["Error"]["Code"]
+            assert re.search("NotFound|NoSuch|404|InvalidRequest|AccessDenied", code), (name, code)
+
+    look("stream", kinesis.describe_stream_summary, StreamName="Stock-market-stream")
+    look("stream tags", kinesis.list_tags_for_stream, StreamName="Stock-market-stream")
+    for table in ("stock-market-data", "stock-trend-alerts"):
+        arn = f"arn:aws:dynamodb:us-east-1:{ACCOUNT_ID}:table/{table}"
+        look(table, dynamodb.describe_table, TableName=table)
+        look(f"{table} ttl", dynamodb.describe_time_to_live, TableName=table)
+        look(f"{table} backups", dynamodb.describe_continuous_backups, TableName=table)
+        look(f"{table} tags", dynamodb.list_tags_of_resource, ResourceArn=arn)
+    for what in ("tagging", "encryption", "lifecycle_configuration", "ownership_controls", "policy"):
+        look(f"bucket {what}", getattr(s3, f"get_bucket_{what}"), Bucket=BUCKET)
+    look("bucket access", s3.get_public_access_block, Bucket=BUCKET)
+    look("topic", sns.get_topic_attributes, TopicArn=topic)
+    look("topic tags", sns.list_tags_for_resource, ResourceArn=topic)
+    look("subscriptions", sns.list_subscriptions_by_topic, TopicArn=topic)
+    for role in ("Lambda_Kinesis_DynamoDB_Role", "StockTrendLambdaRole"):
+        look(role, iam.get_role, RoleName=role)
+        look(f"{role} policy", iam.get_role_policy, RoleName=role, PolicyName=role)
+    for function in ("ProcessStockData", "StockTrendAnalysis"):
+        look(function, awslambda.get_function_configuration, FunctionName=function)
+        look(f"{function} tags", awslambda.get_function, FunctionName=function)
+        look(f"{function} mappings", awslambda.list_event_source_mappings, FunctionName=function)
+    look("log groups", logs.describe_log_groups, logGroupNamePrefix="/aws/lambda/")
+    look("database", glue.get_database, Name="stock_data_db")
+    look("glue table", glue.get_table, DatabaseName="stock_data_db", Name="stock_data_table")
+    look("workgroup", athena.get_work_group, WorkGroup="stock-market-analytics")
+    return {name: value for name, value in seen.items() if not is_empty(value)}
+
+
+def is_empty(answer: object) -> bool:
+    return isinstance(answer, dict) and not any(answer.values())
+
+
+def timeless(value: object) -> object:
+    volatile = r"UUID|(Revision|Table|Role|Catalog|Version|Request)Id|ResponseMetadata|NextToken|Code|Policy"
+    volatile += (
+        r"|.*(Date|Time|DateTime|Timestamp|Modified.*)|creationTime|StateTransitionReason|LatestStream.*"
+    )
+    volatile += r"|SubscriptionArn|storedBytes|(?!Open).*Count|LastProcessingResult"
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if not re.fullmatch(volatile, k)}
+    if isinstance(value, list):
+        return [timeless(item) for item in value]
+    return re.sub(r"/stream/[\dT:.-]+", "/stream/*", value) if isinstance(value, str) else value
+
+
+@pytest.mark.emulator
+def test_setup_on_an_empty_account_creates_everything_tagged_and_secured(project):
+    done = project.succeed("setup.sh", ALERT_EMAIL="a@example.com", ALERT_PHONE="+15550100200")
+    there = snapshot(project)
+
+    stream = there["stream"]["StreamDescriptionSummary"]
+    assert stream["EncryptionType"] == "KMS"
+    assert stream["OpenShardCount"] == 1
+    for table in ("stock-market-data", "stock-trend-alerts"):
+        assert there[f"{table} ttl"]["TimeToLiveDescription"]["AttributeName"] == "expires_at"
+        backups = there[f"{table} backups"]["ContinuousBackupsDescription"]
+        assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
+    assert there["stock-market-data"]["Table"]["StreamSpecification"]["StreamViewType"] == "NEW_IMAGE"
+    assert all(there["bucket access"]["PublicAccessBlockConfiguration"].values())
+    assert there["bucket ownership_controls"]["OwnershipControls"]["Rules"] == [
+        {"ObjectOwnership": "BucketOwnerEnforced"}
+    ]
+    prefixes = {rule["Filter"]["Prefix"] for rule in there["bucket lifecycle_configuration"]["Rules"]}
+    assert prefixes == {"raw-data/", "athena-results/", "aws/lambda/", ""}
+    assert there["topic"]["Attributes"]["KmsMasterKeyId"] == "alias/aws/sns"
+    assert {(s["Protocol"], s["Endpoint"]) for s in there["subscriptions"]["Subscriptions"]} == {
+        ("email", "a@example.com"),
+        ("sms", "+15550100200"),
+    }
+    assert [group["retentionInDays"] for group in there["log groups"]["logGroups"]] == [30, 30]
+    assert there["ProcessStockData"]["Runtime"] == "python3.13"
+    assert there["workgroup"]["WorkGroup"]["Configuration"]["EnforceWorkGroupConfiguration"] is True
+    for name in ("stream tags", "stock-market-data tags", "stock-trend-alerts tags", "topic tags"):
+        assert there[name]["Tags"] == [TAG], name
+    assert there["bucket tagging"]["TagSet"] == [TAG]
+    for role in ("Lambda_Kinesis_DynamoDB_Role", "StockTrendLambdaRole"):
+        assert there[role]["Role"]["Tags"] == [TAG]
+    for function in ("ProcessStockData", "StockTrendAnalysis"):
+        assert there[f"{function} tags"]["Tags"] == {"project": "stock-market-streaming"}
+    assert "10.950" in done.stdout
+    assert "stream_stock_data.py" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.emulator
+def test_setup_makes_mappings_that_ride_out_an_outage_and_skip_nothing(project):
+    project.succeed("setup.sh")
+    awslambda = project.client("lambda")
+    for function, window in (("ProcessStockData", 5), ("StockTrendAnalysis", 1)):
+        (mapping,) = awslambda.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
+        assert mapping["BatchSize"] == 500
+        assert mapping["MaximumBatchingWindowInSeconds"] == window
+        assert mapping["StartingPosition"] == "TRIM_HORIZON"
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["BisectBatchOnFunctionError"] is True
+        assert mapping["MaximumRetryAttempts"] == -1
+        assert mapping["MaximumRecordAgeInSeconds"] == 3600
+        assert mapping["DestinationConfig"]["OnFailure"]["Destination"] == f"arn:aws:s3:::{BUCKET}"
+        arn = f"arn:aws:lambda:us-east-1:{ACCOUNT_ID}:event-source-mapping:{mapping['UUID']}"
+        assert awslambda.list_tags(Resource=arn)["Tags"] == {"project": "stock-market-streaming"}
+    assert mapping["FilterCriteria"]["Filters"] == [{"Pattern": '{"eventName": ["INSERT"]}'}]
+
+
+@pytest.mark.emulator
+def test_setup_a_second_time_changes_nothing(project):
+    settings = {"ALERT_EMAIL": "a@example.com", "ALERT_PHONE": "+15550100200"}
+    project.succeed("setup.sh", **settings)
+    before = snapshot(project)
+    done = project.succeed("setup.sh", **settings)
+    assert snapshot(project) == before
+    assert not lines(done.stderr, "created|updated")
+    assert "stream Stock-market-stream: already exists" in done.stderr
+
+
+@pytest.mark.emulator
+def test_setup_applies_changed_settings_in_place(project):
+    project.succeed("setup.sh", ALERT_PHONE="+15550100200")
+    item = {"symbol": {"S": "AAPL"}, "timestamp": {"S": "2026-01-05T15:00:00.000Z"}}
+    project.client("dynamodb").put_item(TableName="stock-market-data", Item=item)
+    project.succeed(
+        "setup.sh",
+        ALERT_PHONE="+15550100200",
+        ALERT_PHONE_SIGNALS="ANOMALY,BUY",
+        RETENTION_DAYS="45",
+        SHARD_COUNT="2",
+        ANOMALY_PERCENT="2.5",
+        SMA_LONG="30",
+    )
+    there = snapshot(project)
+    assert there["stream"]["StreamDescriptionSummary"]["OpenShardCount"] == 2
+    assert [group["retentionInDays"] for group in there["log groups"]["logGroups"]] == [60, 60]
+    assert there["ProcessStockData"]["Environment"]["Variables"]["RETENTION_DAYS"] == "45"
+    assert there["StockTrendAnalysis"]["Environment"]["Variables"]["SMA_LONG"] == "30"
+    sns = project.client("sns")
+    topic = f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:Stock_Trend_Alerts"
+    (phone,) = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    attributes = sns.get_subscription_attributes(SubscriptionArn=phone["SubscriptionArn"])["Attributes"]
+    assert attributes["FilterPolicy"] == '{"signal": ["ANOMALY", "BUY"]}'
+    assert project.client("dynamodb").get_item(TableName="stock-market-data", Key=item)["Item"] == item
+
+
+@pytest.mark.emulator
+def test_setup_mends_settings_that_were_changed_by_hand(project):
+    project.succeed("setup.sh")
+    before = snapshot(project)
+    awslambda, glue = project.client("lambda"), project.client("glue")
+    awslambda.update_function_configuration(FunctionName="ProcessStockData", Timeout=3)
+    (mapping,) = awslambda.list_event_source_mappings(FunctionName="StockTrendAnalysis")[
+        "EventSourceMappings"
+    ]
+    awslambda.update_event_source_mapping(UUID=mapping["UUID"], BatchSize=7)
+    table = {"Name": "stock_data_table", "StorageDescriptor": {"Columns": []}}
+    glue.update_table(DatabaseName="stock_data_db", TableInput=table)
+    project.client("athena").update_work_group(
+        WorkGroup="stock-market-analytics", ConfigurationUpdates={"EnforceWorkGroupConfiguration": False}
+    )
+    done = project.succeed("setup.sh")
+    assert snapshot(project) == before
+    assert len(lines(done.stderr, "updated")) == 4
+
+
+@pytest.mark.emulator
+def test_deploy_lambdas_uploads_only_code_that_differs(project):
+    refused = project.run("deploy_lambdas.sh")
+    assert refused.returncode == 1
+    assert "run scripts/setup.sh" in refused.stderr
+    project.succeed("setup.sh")
+    handler = project.folder / "lambdas" / "process_stock_data.py"
+    handler.write_text(handler.read_text() + "\n# changed\n")
+    done = project.succeed("deploy_lambdas.sh")
+    assert sorted(done.stderr.splitlines()[1:]) == [
+        "function ProcessStockData: code updated",
+        "function StockTrendAnalysis: code is up to date",
+    ]
+    assert "up to date" in project.succeed("deploy_lambdas.sh").stderr.splitlines()[1]
+
+
+@pytest.mark.emulator
+def test_cleanup_leaves_nothing_and_a_second_run_finds_nothing(project):
+    project.succeed("setup.sh")
+    s3, iam, sqs = map(project.client, ("s3", "iam", "sqs"))
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"first", b"second"):
+        s3.put_object(Bucket=BUCKET, Key="raw-data/a b's.json", Body=body)
+    s3.delete_object(Bucket=BUCKET, Key="raw-data/a b's.json")
+    s3.create_multipart_upload(Bucket=BUCKET, Key="raw-data/half done")
+    iam.attach_role_policy(
+        RoleName="StockTrendLambdaRole", PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
+    )
+    sqs.create_queue(QueueName="stock-alerts", tags={"project": "stock-market-streaming"})
+    project.client("athena").create_named_query(
+        Name="q", Database="stock_data_db", QueryString="SELECT 1", WorkGroup="stock-market-analytics"
+    )
+    project.client("cloudwatch").put_dashboard(
+        DashboardName="stock-market-streaming", DashboardBody='{"widgets": []}'
+    )
+    project.succeed("cleanup.sh", "--yes")
+    assert snapshot(project) == {}
+    assert not sqs.list_queues().get("QueueUrls")
+    assert not project.client("cloudwatch").list_dashboards()["DashboardEntries"]
+    again = project.succeed("cleanup.sh")
+    assert "Nothing of the project is there." in again.stderr
+
+
+@pytest.mark.emulator
+def test_cleanup_with_keep_data_keeps_bucket_and_tables_for_the_next_setup(project):
+    project.succeed("setup.sh")
+    project.client("s3").put_object(Bucket=BUCKET, Key="raw-data/x", Body=b"x")
+    before = snapshot(project)
+    project.succeed("cleanup.sh", "--yes", "--keep-data")
+    left = snapshot(project)
+    assert left
+    assert all(name.startswith(("stock-market-data", "stock-trend-alerts", "bucket")) for name in left)
+    project.succeed("setup.sh")
+    assert snapshot(project) == before
+    assert project.client("s3").get_object(Bucket=BUCKET, Key="raw-data/x")["Body"].read() == b"x"
+
+
+@pytest.mark.emulator
+def test_what_is_not_ours_is_named_and_left_alone(project):
+    keys = [{"AttributeName": "id", "KeyType": "HASH"}]
+    project.client("dynamodb").create_table(
+        TableName="stock-market-data",
+        KeySchema=keys,
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    project.client("kinesis").create_stream(StreamName="Stock-market-stream", ShardCount=1)
+    before = snapshot(project)
+    refused = project.run("setup.sh")
+    assert refused.returncode == 1
+    assert "stream Stock-market-stream, table stock-market-data" in refused.stderr
+    assert snapshot(project) == before
+    project.succeed(
+        "setup.sh", TABLE_NAME="other-table", TOPIC_NAME="other-topic", STREAM_NAME="other-stream"
+    )
+    refused = project.run("cleanup.sh", "--yes", STREAM_NAME="other-stream")
+    assert refused.returncode == 1
+    assert "table stock-market-data" in refused.stderr
+    assert "left alone" in refused.stderr
+    assert snapshot(project) == before
+    tables = project.client("dynamodb").list_tables()["TableNames"]
+    assert tables == ["stock-market-data"], "the table under its other name was found by its tag"
+
+
+@pytest.mark.emulator
+def test_cleanup_that_is_not_confirmed_deletes_nothing(project):
+    project.succeed("setup.sh")
+    before = snapshot(project)
+    for answer in ("", "y\n", "Stock-market-stream\n"):
+        refused = project.run("cleanup.sh", stdin=answer)
+        assert refused.returncode == 1
+        assert "nothing was deleted" in refused.stderr
+    assert snapshot(project) == before
+    assert project.run("cleanup.sh", stdin="stock-market-streaming\n").returncode == 0
+
+
+@pytest.mark.emulator
+def test_cleanup_goes_on_after_a_failure_and_says_what_is_left(project):
+    project.succeed("setup.sh")
+    first = project.run("cleanup.sh", "--yes", AWS_FAIL_AT="25")
+    assert first.returncode == 1
+    assert "is still there" in first.stderr
+    left = snapshot(project)
+    assert 0 < len(left) < 8
+    project.succeed("cleanup.sh", "--yes")
+    assert snapshot(project) == {}
+
+
+# Every step on demand: EVERY_STEP=1 pytest tests/test_scripts.py -k interrupted
+STEPS = range(1, 60) if os.environ.get("EVERY_STEP") else sorted(random.Random(7).sample(range(14, 58), 4))
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("step", STEPS)
+def test_setup_interrupted_at_any_call_and_run_again_ends_in_the_same_state(project, complete_state, step):
+    lost_answer = {"AWS_FAIL_AFTER": "1"} if step % 2 else {}
+    first = project.run("setup.sh", AWS_FAIL_AT=str(step), **lost_answer)
+    assert first.returncode == 1
+    assert "injected" in first.stderr
+    project.succeed("setup.sh")
+    assert snapshot(project) == complete_state
+    project.run("cleanup.sh", "--yes", AWS_FAIL_AT=str(step), **lost_answer)
+    project.succeed("cleanup.sh", "--yes")
+    assert snapshot(project) == {}
+
+
+@pytest.mark.emulator
+def test_half_made_stream_and_bucket_are_cleaned_up_too(project):
+    names = ("add-tags-to-stream", "put-bucket-tagging")
+    for command in names:
+        (project.folder / "scripts/lib/calls.sh").write_text(
+            (ROOT / "scripts/lib/calls.sh").read_text()
+            + f"\naws() {{ case $* in *{command}*) exit 9;; esac; "
+            '"$AWS_CLI" --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }\n'
+        )
+        assert project.run("setup.sh").returncode == 1
+        project.succeed("cleanup.sh", "--yes")
+        assert snapshot(project) == {}
+
+
+@pytest.mark.emulator
+def test_scripts_work_with_the_command_line_itself(copy, tmp_path):
+    with ministack(tmp_path / "ministack") as endpoint:
+        project = Project(copy, aws_environment(endpoint))
+        project.succeed("setup.sh")
+        assert len(snapshot(project)) > 25
+        project.succeed("cleanup.sh", "--yes")
+        assert snapshot(project) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("STREAM_NAME", "Stock market", "Stock\\ market"),
+        ("STREAM_NAME", "Stock\u200b-stream", "342\\200\\213"),
+        ("TABLE_NAME", "ab", "3 to 255"),
+        ("TABLE_NAME", "stock-trend-alerts", "the same"),
+        ("BUCKET_NAME", "My-Bucket", "lower-case"),
+        ("BUCKET_NAME", "-bucket", "lower-case"),
+        ("TOPIC_NAME", "alerts.fifo", "letters, digits"),
+        ("STREAM_MODE", "on-demand", "ON_DEMAND"),
+        ("SHARD_COUNT", "0", "from 1"),
+        ("SMA_SHORT", "20", "smaller than SMA_LONG"),
+        ("SMA_LONG", "x", "whole number"),
+        ("ANOMALY_PERCENT", "5%", "percent"),
+        ("RETENTION_DAYS", "0", "from 1"),
+        ("ALERT_EMAIL", "nobody", "e-mail"),
+        ("ALERT_PHONE", "0555", "+15551234567"),
+        ("ALERT_PHONE_SIGNALS", "ANOMALY,SALE", "BUY"),
+        ("AWS_REGION", "US East", "us-east-1"),
+    ],
+)
+def test_bad_setting_is_named_before_aws_is_asked(offline, name, value, hint):
+    done = offline.run("setup.sh", **{name: value})
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert name in line
+    assert hint in line
+
+
+@pytest.mark.parametrize(
+    ("says", "hint"),
+    [
+        ("Unable to locate credentials. You can configure credentials by ...", "aws configure"),
+        ("The config profile (x) could not be found", "aws configure"),
+        ("An error occurred (ExpiredToken) when calling the GetCallerIdentity operation: expired", "expired"),
+        ("Error loading SSO Token: Token for x has expired", "expired"),
+        ("An error occurred (InvalidClientTokenId) when calling the X operation: bad", "refuses"),
+        ('Could not connect to the endpoint URL: "https://sts.xx-nowhere-1.amazonaws.com/"', "AWS_REGION"),
+        (
+            "An error occurred (AccessDenied) when calling the X operation: User: u may not",
+            "not allowed: User: u",
+        ),
+        ("Something nobody foresaw", "Something nobody foresaw"),
+    ],
+)
+@pytest.mark.parametrize("script", ["setup.sh", "cleanup.sh", "deploy_lambdas.sh"])
+def test_refused_first_call_is_one_clear_line(offline, script, says, hint):
+    done = offline.run(script, AWS_SAYS=says)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: sts get-caller-identity: ")
+    assert hint in line
+
+
+def test_missing_aws_cli_is_named(offline, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("bash", "env", "awk", "sed", "tail", "mktemp", "rm", "python3", "dirname"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    done = offline.run("setup.sh", PATH=str(tools))
+    assert done.returncode == 1
+    assert "the AWS CLI is missing" in done.stderr
+
+
+def test_env_file_is_read_as_the_producer_reads_it(offline):
+    text = (
+        "# comment\n\nexport STREAM_NAME=plain\nTABLE_NAME = spaced \nTOPIC_NAME='single quoted'  # why\n"
+        'ALERTS_TABLE_NAME="double # quoted"\nALERT_EMAIL=a@example.com # why\nBUCKET_NAME=a#b\r\nSMA_LONG=\n'
+    )
+    (offline.folder / ".env").write_text(text, newline="")
+    names = [name for name in dotenv_values(offline.folder / ".env") if name != "SMA_LONG"]
+    show = f'ROOT={offline.folder}; source "$ROOT/scripts/common.sh"; read_env_file "$ROOT/.env"; '
+    show += "".join(f'printf "%s\\n" "${name}"; ' for name in names)
+    output = subprocess.run(["bash", "-euc", show], env=offline.environment, capture_output=True, text=True)
+    values = dotenv_values(offline.folder / ".env")
+    assert output.stdout.splitlines() == [values[name] for name in names], output.stderr
+
+
+def test_environment_wins_over_env_file_and_settings_are_trimmed(offline):
+    (offline.folder / ".env").write_text("STREAM_NAME=from file\nTABLE_NAME=from file\n")
+    done = offline.run("setup.sh", STREAM_NAME=" fine ")
+    assert "TABLE_NAME" in done.stderr
+    assert "STREAM_NAME" not in done.stderr
+
+
+@pytest.mark.parametrize("line", ["STREAM_NAME", "2X=1", "A B=1", "X='open", "$(touch hacked)=1"])
+def test_malformed_line_of_env_file_is_refused_by_its_number(offline, line):
+    (offline.folder / ".env").write_text(f"# first\nX_OK=1\n{line}\n")
+    done = offline.run("setup.sh")
+    assert done.returncode == 1
+    assert re.search(r"\.env, line 3: ", done.stderr), done.stderr
+
+
+def test_env_file_is_data_and_never_executed(offline):
+    (offline.folder / ".env").write_text("STREAM_NAME=$(touch hacked)\nX=`touch hacked`\n")
+    offline.run("setup.sh")
+    assert not list(offline.folder.rglob("hacked"))
+    assert not Path("hacked").exists()
+
+
+def test_defaults_are_those_of_the_example(offline):
+    example = dotenv_values(ROOT / ".env.example")
+    show = f'ROOT={offline.folder}; source "$ROOT/scripts/common.sh"; trap - EXIT; load_settings; '
+    names = re.findall(r"^  (\w+)=\$\{\1:-", (ROOT / "scripts/lib/settings.sh").read_text(), re.MULTILINE)
+    show += "".join(f'printf "%s\\n" "${name}"; ' for name in names)
+    environment = {
+        k: v for k, v in offline.environment.items() if k not in ("AWS_REGION", "AWS_DEFAULT_REGION")
+    }
+    output = subprocess.run(["bash", "-euc", show], env=environment, capture_output=True, text=True)
+    assert len(names) == 17
+    assert dict(zip(names, output.stdout.splitlines(), strict=True)) == {
+        name: example[name] for name in names
+    }
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_the_header_comment(offline, script):
+    done = offline.run(script, "--help")
+    assert done.returncode == 0
+    header = (ROOT / "scripts" / script).read_text().split("\nset -euo pipefail")[0].splitlines()[1:]
+    assert done.stdout == "".join(line.removeprefix("#").removeprefix(" ") + "\n" for line in header)
+    assert f"Usage: scripts/{script}" in done.stdout
+
+
+@pytest.mark.parametrize("script", ["setup.sh", "cleanup.sh", "deploy_lambdas.sh"])
+def test_unknown_flag_shows_the_usage_and_does_nothing(offline, script):
+    done = offline.run(script, "--dry")
+    assert done.returncode == 2
+    assert "Usage:" in done.stderr
+
+
+def test_unreachable_endpoint_is_one_clear_line(copy, quick_cli):
+    environment = aws_environment("http://127.0.0.1:9")
+    environment |= {"PATH": f"{quick_cli}{os.pathsep}{environment['PATH']}", "AWS_MAX_ATTEMPTS": "1"}
+    done = Project(copy, environment).run("setup.sh")
+    assert done.returncode == 1
+    assert "cannot reach http://127.0.0.1:9" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").rglob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_short(path):
+    assert len(path.read_text().splitlines()) <= 100
