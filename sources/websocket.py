@@ -49,7 +49,7 @@ class WebSocketSource:
         """The newest quotes since the last fetch, at most one a symbol."""
         if not self._symbols:
             self._symbols = symbols
-            threading.Thread(target=self._supervise, daemon=True).start()
+            threading.Thread(target=self._supervise, name="websocket", daemon=True).start()
         with self._lock:
             quotes, self._pushed = self._pushed, {}
             since = time.monotonic() - SILENCE_SECONDS

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -18,6 +19,8 @@ from yfinance.pricing_pb2 import PricingData
 import sources.websocket
 from sources.websocket import WebSocketSource, quote_from_message
 from stream_stock_data import build_tick
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*must be used as a context manager:DeprecationWarning")
 
 MOMENT = 1_795_190_302_123  # 2026-11-20T15:58:22.123Z
 
@@ -98,7 +101,16 @@ def streamer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Streamer]:
     monkeypatch.setattr(sources.websocket, "RECONNECT_SECONDS", (0.01, 0.05))
     streamer = Streamer()
     yield streamer
+
+    def end(seconds: float) -> None:
+        raise SystemExit  # ends the supervising thread, which in the producer lives as long as the process
+
+    ending = SimpleNamespace(monotonic=time.monotonic, sleep=end)
+    monkeypatch.setattr(sources.websocket, "time", ending)
     streamer.server.shutdown()
+    for connection in streamer.connections:
+        connection.close()
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name == "websocket"])
 
 
 def until(condition: Callable[[], object], seconds: float = 15) -> None:
