@@ -50,6 +50,8 @@ def serve(address: str) -> None:
     import awscli.clidriver
 
     driver = awscli.clidriver.create_clidriver()
+    for kind in ("service-2", "waiters-2", "paginators-1"):
+        driver.session.get_component("data_loader").list_available_services(kind)
     for service in SERVICES.split():
         driver.session.create_client(service, region_name="us-east-1")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The IAM policies as scripts/setup.sh puts them: well-formed, by ARN, with what AWS documents that Lambda needs.
+"""The IAM policies as scripts/setup.sh puts them: well-formed, by ARN, with all that AWS says Lambda needs.
 
 (That they are enough for the handlers, and no more than that, is tested on the emulator.)
 """
