@@ -23,8 +23,14 @@ Settings come from .env, the environment and the flags, the later ones winning; 
 
 from __future__ import annotations
 
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 (told in one line, not by a failing import below)
+    sys.exit("error: Python 3.11 or newer is needed; this is " + sys.version.split()[0])
+
 import argparse
 import fcntl
+import importlib.util
 import ipaddress
 import json
 import logging
@@ -35,25 +41,29 @@ import re
 import select
 import signal
 import socket
-import sys
 import time
+import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
 from numbers import Real
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote as url_quote
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ProfileNotFound
-from dotenv import load_dotenv
-from dotenv.parser import parse_stream
+try:
+    import boto3
+    import dotenv.parser
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ProfileNotFound
+
+    if not importlib.util.find_spec("yfinance"):  # itself imported late, see YahooSource
+        raise ModuleNotFoundError(name="yfinance")
+except ModuleNotFoundError as missing:
+    install = f"run `{sys.executable} -m pip install -r requirements.txt`"
+    sys.exit(f"error: {missing.name} is not installed: {install}")
 
 HERE = Path(__file__).resolve().parent
 
@@ -73,14 +83,7 @@ RATE_LIMIT_SECONDS = (30, 900)  # first and longest pause after a 429
 PARKING_MISSES, PARKING_SECONDS = 3, 3600  # for symbols that Yahoo does not know
 
 # Ticks
-OPTIONAL_FIELDS = [
-    "currency",
-    "exchange_timezone",
-    "market_state",
-    "delay_minutes",
-    "history",
-    "replayed_from",
-]
+OPTIONAL = ["currency", "exchange_timezone", "market_state", "delay_minutes", "history", "replayed_from"]
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.=^&_-]{0,31}")
 MAX_AHEAD = timedelta(minutes=5)  # a quote from further in the future would shut out all that follow
@@ -137,7 +140,7 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
 
     Args:
         quote: symbol, open, high, low, price, previous_close (in the quote's currency), volume, timestamp
-            (of the quote, UTC ISO-8601 with milliseconds) and any of OPTIONAL_FIELDS. Open, high, low and
+            (of the quote, UTC ISO-8601 with milliseconds) and any of OPTIONAL. Open, high, low and
             volume may be unknown.
         source: yahoo, websocket, simulated or replay.
         fetched_at: when the producer got the quote.
@@ -187,7 +190,7 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
         "fetched_at": format_timestamp(fetched_at),
         "source": source,
     }
-    return tick | {name: quote[name] for name in OPTIONAL_FIELDS if quote.get(name) is not None}
+    return tick | {name: quote[name] for name in OPTIONAL if quote.get(name) is not None}
 
 
 def _is_number(value: object) -> bool:
@@ -252,20 +255,22 @@ def quote_from_chart(chart: Mapping[str, Any], *, now: datetime) -> dict[str, An
     }
 
 
-def bars_from_chart(chart: Mapping[str, Any], *, now: datetime) -> list[dict[str, Any]]:
+def bars_from_chart(chart: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The finished one-minute bars of a chart as quotes of the past, oldest first.
 
     A bar's quote is its close, so its time is the bar's last millisecond: it sorts between the live quotes
     before and after it, and never has the timestamp of one (Yahoo's are whole seconds).
     """
-    meta, zone = chart["meta"], ZoneInfo(chart["meta"]["exchangeTimezoneName"])
+    meta = chart["meta"]
+    zone = timezone(timedelta(seconds=meta["gmtoffset"]))
     bars = chart["indicators"]["quote"][0]
     quotes: list[dict[str, Any]] = []
     day, previous_close, last_close, volume = None, None, meta.get("chartPreviousClose"), 0
     columns = (bars.get(name, []) for name in ("open", "high", "low", "close", "volume"))
     for start, *prices, traded in zip(chart.get("timestamp", []), *columns, strict=True):
         close = prices[3]
-        if close is None or start + 60 > now.timestamp():
+        # Behind the last finished bar, Yahoo often appends the newest price as if it were one more.
+        if close is None or start + 60 > meta["regularMarketTime"]:
             continue
         if (date := datetime.fromtimestamp(start, zone).date()) != day:
             day, previous_close, volume = date, last_close, 0
@@ -276,7 +281,7 @@ def bars_from_chart(chart: Mapping[str, Any], *, now: datetime) -> list[dict[str
                 **dict(zip(("open", "high", "low", "price"), prices, strict=True)),
                 "previous_close": previous_close,
                 "volume": volume,
-                "timestamp": format_timestamp(datetime.fromtimestamp(start + 59.999, UTC)),
+                "timestamp": _from_epoch(start + 59.999),
                 "currency": meta.get("currency"),
                 "exchange_timezone": meta.get("exchangeTimezoneName"),
                 "history": True,
@@ -345,7 +350,7 @@ class YahooSource:
         now = time.monotonic()
         if now < self._resume_at:
             return []
-        wanted = [s for s in symbols if self._parked_until.get(s, 0) <= now]
+        wanted = [symbol for symbol in symbols if self._parked_until.get(symbol, 0) <= now]
         quotes: dict[str, dict[str, Any]] = {}
         errors: list[str] = []
         ask_charts = wanted if now < self._charts_until else []
@@ -353,23 +358,25 @@ class YahooSource:
             if not ask_charts:
                 for chunk, answer in self._ask(self._batch, chunks(wanted, BATCH_SYMBOLS), errors):
                     if isinstance(answer, Refused):
-                        log.warning("Yahoo's batch endpoint refuses (%s): asking symbol by symbol", answer)
+                        if now >= self._charts_until:
+                            log.warning(
+                                "Yahoo's batch endpoint refuses (%s): asking symbol by symbol", answer
+                            )
                         self._charts_until = now + CHARTS_ONLY_SECONDS
                         answer = []
-                    for quote in answer:
+                    # A symbol may come twice: the newest quote counts.
+                    for quote in sorted(answer, key=lambda quote: quote["timestamp"] or "", reverse=True):
                         if quote["symbol"] in chunk:
-                            _keep_newest(quotes, quote)
+                            quotes.setdefault(quote["symbol"], quote)
                             self._delay_minutes[quote["symbol"]] = quote["delay_minutes"]
-                    ask_charts += [s for s in chunk if s not in quotes]
+                    ask_charts += [symbol for symbol in chunk if symbol not in quotes]
             for symbol, answer in self._ask(self._chart, ask_charts, errors):
-                if isinstance(answer, Refused) and answer.status == 404:
+                if not isinstance(answer, Refused):
+                    quotes[symbol] = answer | {"delay_minutes": self._delay_minutes.get(symbol)}
+                elif answer.status == 404:
                     self._miss(symbol)
-                elif isinstance(answer, Refused):
-                    errors.append(f"{symbol}: {answer}")
                 else:
-                    quote = quote_from_chart(answer, now=datetime.now(UTC))
-                    known = {"symbol": symbol, "delay_minutes": self._delay_minutes.get(symbol)}
-                    quotes[symbol] = quote | known
+                    errors.append(f"{symbol}: {answer}")
             self._rate_limits = 0
         except RateLimited:
             self._pause()
@@ -387,19 +394,24 @@ class YahooSource:
             symbols: what to load.
             backfill: "60" for the last 60 bars of each, "1d" to "7d" for all bars of so many trading days.
         """
+        if time.monotonic() < self._resume_at:
+            log.warning(
+                "No history of %s: Yahoo limits the rate; start again later to load it", some(symbols)
+            )
+            return []
         span, last = ("2d", int(backfill)) if backfill.isdigit() else (backfill, 0)
         quotes: list[dict[str, Any]] = []
         errors: list[str] = []
         try:
-            for symbol, answer in self._ask(lambda s: self._chart(s, span, "1m"), symbols, errors):
+            for symbol, answer in self._ask(lambda symbol: self._bars(symbol, span), symbols, errors):
                 if isinstance(answer, Refused):
-                    log.warning("%s: no history (%s)", symbol, answer)
+                    errors.append(f"{symbol}: {answer}")
                 else:
-                    quotes += bars_from_chart(answer, now=datetime.now(UTC))[-last:]
+                    quotes += answer[-last:]
         except RateLimited:
             self._pause()
         if errors:
-            log.warning("Yahoo: no history for %d of %d symbols (%s)", len(errors), len(symbols), errors[0])
+            log.warning("No history of %d of %s (%s)", len(errors), some(symbols), errors[0])
         return quotes
 
     def _batch(self, symbols: list[str]) -> list[dict[str, Any]]:
@@ -407,8 +419,15 @@ class YahooSource:
         answer = self._get(BATCH_URL, parameters)
         return [quote_from_batch(row) for row in answer["quoteResponse"]["result"]]
 
-    def _chart(self, symbol: str, span: str = "1d", interval: str = "1d") -> dict[str, Any]:
-        answer = self._get(CHART_URL + url_quote(symbol), {"range": span, "interval": interval})
+    def _chart(self, symbol: str) -> dict[str, Any]:
+        quote = quote_from_chart(self._get_chart(symbol, "1d", "1d"), now=datetime.now(UTC))
+        return quote | {"symbol": symbol}
+
+    def _bars(self, symbol: str, span: str) -> list[dict[str, Any]]:
+        return [quote | {"symbol": symbol} for quote in bars_from_chart(self._get_chart(symbol, span, "1m"))]
+
+    def _get_chart(self, symbol: str, span: str, interval: str) -> dict[str, Any]:
+        answer = self._get(CHART_URL + urllib.parse.quote(symbol), {"range": span, "interval": interval})
         return answer["chart"]["result"][0]
 
     def _get(self, url: str, parameters: dict[str, str]) -> dict[str, Any]:
@@ -448,10 +467,9 @@ class YahooSource:
                     waiting = {future for future in waiting if not future.cancel()}
                 elif error is None or isinstance(error, Refused):
                     yield asked[future], error or future.result()
-                elif isinstance(error, OSError | ValueError | LookupError | TypeError):
-                    errors.append(str(error).partition(" See https://curl.se")[0])
-                else:
-                    raise error
+                else:  # whatever the client lets through, or an answer of another form than expected
+                    text = str(error).partition(" See https://curl.se")[0]
+                    errors.append(f"{type(error).__name__}: {text}")
         if limited:
             raise RateLimited
 
@@ -471,12 +489,6 @@ class YahooSource:
             if symbol not in self._parked_until:
                 log.warning("%s: not found %d times, asking hourly from now on", symbol, PARKING_MISSES)
             self._parked_until[symbol] = time.monotonic() + PARKING_SECONDS
-
-
-def _keep_newest(quotes: dict[str, dict[str, Any]], quote: dict[str, Any]) -> None:
-    known = quotes.setdefault(quote["symbol"], quote)
-    if (quote["timestamp"] or "") > (known["timestamp"] or ""):
-        quotes[quote["symbol"]] = quote
 
 
 # --- What outlives the process --------------------------------------------------------------------
@@ -519,11 +531,12 @@ class Sent:
         self.backfilled: dict[str, list[str]] = {}
         if path and path.exists():
             try:
-                created, newest, backfilled = json.loads(path.read_bytes())
-            except ValueError as error:
+                state = json.loads(path.read_bytes())
+                if stream_created in (None, state["stream_created"]):
+                    self._stream_created = state["stream_created"]
+                    self.newest, self.backfilled = state["newest"], state["backfilled"]
+            except (ValueError, KeyError, TypeError) as error:
                 raise CannotRun(f"{path} is damaged ({error}): remove it") from None
-            if stream_created in (None, created):
-                self._stream_created, self.newest, self.backfilled = created, newest, backfilled
 
     def has(self, tick: Mapping[str, Any]) -> bool:
         symbol, timestamp = tick["symbol"], tick["timestamp"]
@@ -541,7 +554,11 @@ class Sent:
 
     def save(self) -> None:
         if self._path:
-            state = [self._stream_created, self.newest, self.backfilled]
+            state = {
+                "stream_created": self._stream_created,
+                "newest": self.newest,
+                "backfilled": self.backfilled,
+            }
             write_durably(self._path, json.dumps(state).encode())
 
 
@@ -677,7 +694,7 @@ class KinesisStream:
         if code == "ResourceNotFoundException":
             return f"no such stream {self.name} in {region}: run scripts/setup.sh, or correct AWS_REGION"
         if CREDENTIALS.search(code):
-            return f"the AWS credentials are missing or not valid ({code}): {renewal_command()}"
+            return f"the AWS credentials are missing or not valid ({error}): {renewal_command()}"
         if code == "AccessDeniedException":
             return f"the AWS credentials may not use {self.name}: {error.response['Error']['Message']}"
         return str(error)
@@ -802,36 +819,38 @@ class Clock:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@dataclass
 class Producer:
-    """Polls a source and delivers its new quotes. `spool` and `stream` are None in a dry run."""
+    """Polls a source and delivers its new quotes.
 
-    def __init__(
-        self,
-        source: Any,
-        symbols: list[str],
-        *,
-        delay: float,
-        sent: Sent,
-        spool: Spool | None,
-        stream: KinesisStream | None,
-        clock: Clock,
-        show: Callable[[str], None],
-    ) -> None:
-        self.source = source
-        self.symbols = symbols
-        self.delay = delay
-        self.sent = sent
-        self.spool = spool
-        self.stream = stream
-        self.clock = clock
-        self.show = show
-        self.totals: Counter[str] = Counter()
-        self._told: dict[str, str] = {}
+    Args:
+        source: of quotes; see sources/.
+        symbols: what to poll.
+        delay: seconds from the start of a poll to the start of the next.
+        sent: what went out before; what still waits in the spool is added to it.
+        spool, stream: None in a dry run.
+        clock: time and sleep.
+        show: takes the text of the status line.
+    """
+
+    source: Any
+    symbols: list[str]
+    _: KW_ONLY
+    delay: float
+    sent: Sent
+    spool: Spool | None
+    stream: KinesisStream | None
+    clock: Clock
+    show: Callable[[str], None]
+    totals: Counter[str] = field(default_factory=Counter)
+    waiting: int = 0  # ticks in the spool
+
+    def __post_init__(self) -> None:
+        self._reasons: dict[str, str] = {}
         self._silent: set[str] = set()
-        self.waiting = 0
-        for segment in spool.segments() if spool else []:
-            for tick in spool.read(segment):
-                sent.add(tick)
+        for segment in self.spool.segments() if self.spool else []:
+            for tick in self.spool.read(segment):
+                self.sent.add(tick)
                 self.waiting += 1
 
     def run(self, polls: int | None) -> None:
@@ -905,7 +924,10 @@ class Producer:
                 tick = build_tick(quote, source=source, fetched_at=fetched_at)
             except InvalidQuote as error:
                 self.totals["invalid"] += 1
-                self.tell_once(str(quote.get("symbol")), f"Skipped {error}")
+                # Each reason once, not with every poll.
+                if self._reasons.get(quote["symbol"]) != str(error):
+                    self._reasons[quote["symbol"]] = str(error)
+                    log.warning("Skipped %s", error)
                 continue
             self.totals["fetched"] += 1
             if self.sent.has(tick):
@@ -930,16 +952,14 @@ class Producer:
             for tick in ticks:
                 self.sent.add(tick)
         for segment in self.spool.segments():
+            ticks = self.spool.read(segment)
             rest, reason = deliver(
-                self.stream,
-                self.spool.read(segment),
-                clock=self.clock,
-                deadline=deadline,
-                on_sent=self.on_sent,
+                self.stream, ticks, clock=self.clock, deadline=deadline, on_sent=self.on_sent
             )
-            # First the state, then the spool: a crash in between sends the same ticks again.
-            self.sent.save()
-            self.spool.keep(segment, rest)
+            if len(rest) < len(ticks) or not ticks:
+                # First the state, then the spool: a crash in between sends the same ticks again.
+                self.sent.save()
+                self.spool.keep(segment, rest)
             if rest:
                 log.warning("Not sent: %s. Waiting in the spool: %d ticks", reason, self.waiting)
                 return True
@@ -969,11 +989,6 @@ class Producer:
             earlier = " or earlier" if len(set(since.values())) > 1 else ""
             latest = max(since.values())
             log.info("%s: no new quote since %s%s, market %s", some(list(since)), latest, earlier, state)
-
-    def tell_once(self, symbol: str, text: str) -> None:
-        if self._told.get(symbol) != text:
-            self._told[symbol] = text
-            log.warning("%s", text)
 
 
 @contextmanager
@@ -1022,7 +1037,7 @@ def load_settings(path: Path) -> None:
         return
     try:
         with path.open(encoding="utf-8") as file:
-            for binding in parse_stream(file):
+            for binding in dotenv.parser.parse_stream(file):
                 if binding.error or (binding.key and binding.value is None):
                     line = binding.original.string.strip()
                     raise CannotRun(f"{path}, line {binding.original.line}: not NAME=value: {line}")
@@ -1030,7 +1045,7 @@ def load_settings(path: Path) -> None:
         raise CannotRun(f"{path}: {error}") from None
     if "STOCK_SYMBOL" in os.environ:  # the environment wins, whichever of the two names it uses
         os.environ.setdefault("STOCK_SYMBOLS", os.environ["STOCK_SYMBOL"])
-    load_dotenv(path)
+    dotenv.load_dotenv(path)
 
 
 def setting(name: str, default: str) -> str:
@@ -1180,7 +1195,7 @@ def kinesis_client(region: str) -> Any:
 
 def is_local(url: str) -> bool:
     """Whether an endpoint is on this machine."""
-    host = urlsplit(url).hostname or ""
+    host = urllib.parse.urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -1191,7 +1206,7 @@ def state_directory(source: str, stream_name: str, endpoint: str) -> Path:
     """Where this source's spool and state for this stream are kept; what differs never mixes."""
     feed = "yahoo" if source == "websocket" else source  # the same quotes, by another way
     root = Path(setting("STATE_DIR", ".local/producer"))
-    return HERE / root / f"{urlsplit(endpoint).netloc.replace(':', '_')}-{stream_name}-{feed}"
+    return HERE / root / f"{urllib.parse.urlsplit(endpoint).netloc.replace(':', '_')}-{stream_name}-{feed}"
 
 
 def start(arguments: argparse.Namespace, clock: Clock, show: Callable[[str], None]) -> Producer:
@@ -1244,12 +1259,12 @@ def main(argv: list[str] | None = None) -> int:
     except CannotRun as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # nobody reads the output any more
+        return 1
     print(f"{'Stopped' if clock.stopping else 'Finished'} after {producer.summary()}.")
     complete = producer.totals["fetched"] and not producer.totals["lost"] and not producer.waiting
     return 0 if complete or clock.stopping else 3
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    os._exit(status)  # a request that hangs must not hold up the exit
+    os._exit(main())  # a request that hangs must not hold up the exit

@@ -415,6 +415,12 @@ def test_spool_torn_last_line_is_left_out_and_later_ticks_are_whole(tmp_path, ca
     assert "incomplete" in caplog.text
 
 
+def test_spool_file_with_nothing_but_a_torn_line_goes_away(tmp_path):
+    (tmp_path / "spool-00000001.jsonl").write_bytes(b'{"symbol":"AA')
+    make_producer(tmp_path, FakeStream(), ListedSource([[at(1)]])).run(1)
+    assert list(tmp_path.glob("spool-*")) == []
+
+
 def test_spool_damaged_line_is_named_and_not_lost(tmp_path):
     damaged = tmp_path / "spool-00000001.jsonl"
     damaged.write_bytes(b"{}\nnot JSON\n{}\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import pty
 import random
 import re
 import signal
@@ -181,6 +183,33 @@ def test_once_puts_the_quote_on_the_stream(environment, kinesis):
     assert [(tick["symbol"], tick["source"]) for tick in kinesis.records] == [("AAPL", "yahoo")]
 
 
+def test_terminal_shows_progress_and_the_next_poll_but_a_pipe_does_not(tmp_path):
+    flags = ["--source", "simulated", "--dry-run", "--count", "2", "--delay", "0.3", "--backfill", "60"]
+    environment = environment_of(tmp_path, None) | {"TERM": "xterm", "COLUMNS": "120"}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *flags], env=environment, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:
+        pass  # Linux's way to say that the other side has closed the terminal
+    os.close(ours)
+    assert process.wait() == 0
+    for text in (b"Loading history", b"next poll", b"Would send AAPL", b"Finished after 2 polls"):
+        assert text in shown
+    piped = run(environment, *flags)
+    assert "next poll" not in piped.stdout + piped.stderr
+    assert "\x1b" not in piped.stdout + piped.stderr
+
+
+def test_verbose_tells_each_call(environment):
+    assert "Sent 1 records, 0 of them refused" in run(environment, "--once", "--verbose").stderr
+
+
 def test_websocket_that_is_refused_is_polled_over(environment, kinesis):
     with running(environment, "--source", "websocket", "--symbols", "AAPL", "--delay", "0.2") as process:
         lines = []
@@ -353,7 +382,9 @@ def test_expired_credentials_spool_name_the_command_and_recover_without_a_restar
         until(lambda: kinesis.records, "the first tick")
         kinesis.valid_key = "NEW"
         line = next(line for line in process.stdout if line.startswith("Not sent"))
-        assert "credentials are missing or not valid (ExpiredTokenException): run `aws configure`" in line
+        assert "credentials are missing or not valid" in line
+        assert "ExpiredTokenException" in line
+        assert "run `aws configure`" in line
         before = len(kinesis.records)
         write_key("NEW")
         until(lambda: len(kinesis.records) > before + 1, "ticks after the renewal")

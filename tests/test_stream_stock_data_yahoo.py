@@ -285,4 +285,4 @@ def test_history_without_an_answer_says_so_and_returns_the_rest(source, yahoo, c
     yahoo.quote = unknown("NOPE")
     quotes = source.history(["AAPL", "NOPE"], "60")
     assert {quote["symbol"] for quote in quotes} == {"AAPL"}
-    assert "NOPE: no history (HTTP 404)" in caplog.text
+    assert "No history of 1 of AAPL, NOPE (NOPE: HTTP 404)" in caplog.text
