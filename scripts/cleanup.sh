@@ -69,7 +69,7 @@ delete_all() {
   [[ ${#jobs[@]} -eq 0 ]] || in_parallel "${jobs[@]}"
 }
 
-# prove KEPT FAILED: AWS takes a while to forget the tags of what is gone, so look again unless something failed.
+# prove KEPT FAILED: a table or a stream takes AWS up to a minute, so look again, unless something failed.
 prove() {
   local tries=0
   find_ours "$1"

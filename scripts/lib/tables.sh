@@ -22,7 +22,6 @@ ensure_table() {
 }
 
 delete_table() {
-  ! call_unless ResourceNotFoundException dynamodb delete-table --table-name "$1" ||
-    call dynamodb wait table-not-exists --table-name "$1"
+  call_unless 'ResourceNotFoundException|ResourceInUseException' dynamodb delete-table --table-name "$1" || true
   log "table $1: deleted"
 }

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Lists the batches that Lambda gave up on (s3://BUCKET/aws/lambda/), says why, and hands them to their function again.
+#
+# Usage: scripts/redrive.sh [--list]
+#
+#   --list  only list
+#
+# A batch that lands is removed from the bucket, any other stays for the next run. Both functions take a batch
+# twice without harm, so this may be interrupted and run again. Exit status 1 when a batch failed again.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "${BASH_SOURCE[0]%/*}/common.sh"
+# shellcheck source=scripts/lib/inventory.sh
+source "$SCRIPTS/lib/inventory.sh"
+
+main() {
+  local list_only='' key failed=0 keys
+  case ${1-} in
+    '') ;;
+    --list) list_only=1 ;;
+    -h | --help) usage ;;
+    *) usage 2 >&2 ;;
+  esac
+  start_session
+  call_unless NoSuchBucket s3api list-objects-v2 --bucket "$BUCKET_NAME" --prefix aws/lambda/ --output text \
+    --query 'Contents[].[Key]' || die "bucket $BUCKET_NAME does not exist: run scripts/setup.sh"
+  keys=$REPLY
+  if [[ $keys == None ]]; then
+    log 'No failed batches.'
+    return
+  fi
+  # In the order of mapping, shard and time: the oldest of a shard first.
+  while IFS= read -r key; do
+    describe_batch "$key" || {
+      failed=1
+      continue
+    }
+    [[ -n $list_only ]] || redrive_batch "$key" || failed=1
+  done <<<"$keys"
+  [[ $failed == 0 ]] || die 'not every batch landed: mend the cause, then run scripts/redrive.sh again'
+}
+
+# describe_batch KEY: one line about it; its event goes to $TEMPORARY/event, its function to $function.
+describe_batch() {
+  local why
+  call s3api get-object --bucket "$BUCKET_NAME" --key "$1" "$TEMPORARY/batch"
+  why=$(python3 "$SCRIPTS/lib/failed_batch.py" "$TEMPORARY/batch" "$TEMPORARY/event") || {
+    log "$1: ${why:-unreadable}"
+    return 1
+  }
+  case ${why%% *} in
+    kinesis) function=$PROCESSOR ;;
+    dynamodb) function=$ANALYST ;;
+  esac
+  log "$1: $function, ${why#* }"
+}
+
+redrive_batch() {
+  call lambda invoke --function-name "$function" --payload "fileb://$TEMPORARY/event" --cli-read-timeout 90 \
+    --query FunctionError --output text "$TEMPORARY/answer"
+  if [[ $REPLY != None ]] || grep -q itemIdentifier "$TEMPORARY/answer"; then
+    log "  failed again: $(head -c 300 "$TEMPORARY/answer")"
+    return 1
+  fi
+  call s3api delete-object --bucket "$BUCKET_NAME" --key "$1"
+  log '  landed'
+}
+
+main "$@"
