@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lists the batches that Lambda gave up on (s3://BUCKET/aws/lambda/), says why, and hands them to their function again.
+# Lists the batches that Lambda gave up on (s3://BUCKET/aws/lambda/), says why, and invokes their function again.
 #
 # Usage: scripts/redrive.sh [--list]
 #
