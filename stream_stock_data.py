@@ -1086,29 +1086,20 @@ def read_symbols(arguments: argparse.Namespace) -> list[str]:
     return parse_symbols(setting("STOCK_SYMBOLS", setting("STOCK_SYMBOL", "AAPL")), origin="STOCK_SYMBOLS")
 
 
-def positive_seconds(text: str) -> float:
-    """For --delay and DELAY_SECONDS."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
-    return seconds
+def matching(pattern: str, meaning: str, kind: type = str) -> Callable[[str], Any]:
+    """The check of a flag or setting that has to match a pattern, and is then turned into `kind`."""
+
+    def parse(text: str) -> Any:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {meaning}")
+        return kind(text)
+
+    return parse
 
 
-def positive_count(text: str) -> int:
-    """For --count."""
-    if not re.fullmatch("0*[1-9][0-9]*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
-
-
-def backfill_span(text: str) -> str:
-    """For --backfill."""
-    if not re.fullmatch("60|[1-7]d", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither 60 (bars) nor 1d to 7d (trading days)")
-    return text
+positive_seconds = matching(r"(?=.*[1-9])[0-9]*\.?[0-9]+", "a positive number of seconds", float)
+positive_count = matching(r"0*[1-9][0-9]*", "a positive whole number", int)
+backfill_span = matching(r"60|[1-7]d", "60 (bars) or 1d to 7d (trading days)")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -1215,10 +1206,10 @@ def start(arguments: argparse.Namespace, clock: Clock, show: Callable[[str], Non
     delay = delay_seconds(arguments)
     source = make_source(arguments, delay)
     symbols = source.symbols if arguments.source == "replay" else read_symbols(arguments)
+    common = {"delay": delay, "clock": clock, "show": show}
     if arguments.dry_run:
-        sent = Sent(None, stream_created=None)
         return Producer(
-            source, symbols, delay=delay, sent=sent, spool=None, stream=None, clock=clock, show=show
+            source, symbols, sent=Sent(None, stream_created=None), spool=None, stream=None, **common
         )
     region = setting("AWS_REGION", "us-east-1")
     stream_name = setting("STREAM_NAME", "Stock-market-stream")
@@ -1233,15 +1224,13 @@ def start(arguments: argparse.Namespace, clock: Clock, show: Callable[[str], Non
     directory = state_directory(arguments.source, stream_name, endpoint)
     spool = Spool(directory)
     sent = Sent(directory / "state.json", stream_created=created)
-    return Producer(
-        source, symbols, delay=delay, sent=sent, spool=spool, stream=stream, clock=clock, show=show
-    )
+    return Producer(source, symbols, sent=sent, spool=spool, stream=stream, **common)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the producer; returns the exit status."""
     arguments = parse_arguments(argv)
-    sys.stdout.reconfigure(line_buffering=True)
+    sys.stdout.reconfigure(line_buffering=True, errors="replace")
     clock = Clock()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, clock.stop)

@@ -7,7 +7,8 @@ Runs the producer against a local stand-in for Yahoo that answers each request a
 local MiniStack. For 1, 50, 500 and 5,000 symbols it prints the median warm poll (fetched, built, spooled and
 delivered), Yahoo requests and connections, CPU seconds and memory, next to the plain loop that most examples
 show, `Ticker(symbol).history(period="2d")` for one symbol after another. Then the time from start to first
-record, and the memory over 1,000 polls. Ends with status 1 if a target is missed. Takes about three minutes.
+record, and the memory over 1,000 polls. Ends with status 1 if a target is missed. Takes about three minutes
+and needs Linux, whose /proc tells the memory.
 """
 
 from __future__ import annotations

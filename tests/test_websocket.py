@@ -20,7 +20,11 @@ import sources.websocket
 from sources.websocket import WebSocketSource, quote_from_message
 from stream_stock_data import build_tick
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*must be used as a context manager:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*must be used as a context manager:DeprecationWarning"),
+    # how the fixture ends the supervising threads
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 
 MOMENT = 1_795_190_302_123  # 2026-11-20T15:58:22.123Z
 
