@@ -4,6 +4,7 @@
 child=''    # process group of what runs in the foreground
 emulator='' # process group of MiniStack and its Lambda workers
 extra=''    # process group of what is installed meanwhile
+PATIENCE_SECONDS=20
 
 start_jobs() {
   # Each job gets a process group: the terminal's Ctrl-C reaches this script alone, which passes it on.
@@ -26,9 +27,8 @@ run() {
 on_signal() {
   local status=$1
   trap '' HUP INT TERM
-  if [[ -n $child ]]; then
-    kill -TERM -- "-$child" 2>/dev/null || true
-    wait "$child" 2>/dev/null && status=0
+  if [[ -n $child ]] && end_group "$child"; then
+    status=0
   fi
   exit "$status"
 }
@@ -44,15 +44,14 @@ stop() {
   exit "$status"
 }
 
-# end_group PROCESS_GROUP: asks its leader to end, waits, and kills what is left of the group.
+# end_group PROCESS_GROUP: asks its leader to end, waits, and kills what is left of it. Status: the leader's.
 end_group() {
-  local tries=0
+  local deadline=$((SECONDS + PATIENCE_SECONDS))
   [[ -n $1 ]] || return 0
-  kill -TERM "$1" 2>/dev/null
-  while kill -0 "$1" 2>/dev/null && ((tries < 100)); do
-    tries=$((tries + 1))
+  kill -TERM "$1" 2>/dev/null || true
+  while kill -0 "$1" 2>/dev/null && ((SECONDS < deadline)); do
     sleep 0.1
   done
-  kill -KILL -- "-$1" 2>/dev/null
+  kill -KILL -- "-$1" 2>/dev/null || true
   wait "$1" 2>/dev/null
 }

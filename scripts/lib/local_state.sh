@@ -19,7 +19,7 @@ open_state() {
 
 # What this run leaves is decided when it has got so far as to add something.
 mark_state() {
-  rm -f "$state/kept" "$state/first_tick"
+  rm -f "$state/kept"
   [[ -z $keep ]] || touch "$state/kept"
 }
 
@@ -34,7 +34,7 @@ install_after_first_tick() {
 
 close_state() {
   [[ -n $state ]] || return 0
-  rm -rf "$state/tmp"
+  rm -rf "$state/tmp" "$state/first_tick"
   if [[ -e $state/kept ]]; then
     log "kept: $state"
   else
