@@ -134,7 +134,9 @@ def test_bucket_refuses_everybody_without_tls():
 @pytest.mark.parametrize("name", ["process_stock_data", "stock_trend_analysis"])
 def test_function_gets_every_variable_that_its_handler_reads(name):
     code = (ROOT / "lambdas" / f"{name}.py").read_text()
-    read = set(re.findall(r"os\.environ(?:\[|\.get\()\"(\w+)\"", code))
+    names = {"TABLE_NAME", "ALERTS_TABLE_NAME", "BUCKET_NAME", "SNS_TOPIC_ARN", "SMA_SHORT", "SMA_LONG"}
+    names |= {"ANOMALY_PERCENT", "ALERT_MAX_AGE_MINUTES", "ALERT_COOLDOWN_MINUTES", "RETENTION_DAYS"}
+    read = set(re.findall(r'"([A-Z_]+)"', code)) & names
     definition = json.loads((ROOT / "scripts" / "resources" / f"{name}.json").read_text())
     variables = definition["Environment"]["Variables"]
     assert read == set(variables)
