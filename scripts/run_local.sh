@@ -26,7 +26,7 @@ source "$SCRIPTS/lib/local_state.sh"
 # shellcheck source=scripts/lib/emulator.sh
 source "$SCRIPTS/lib/emulator.sh"
 
-source='' file='' keep='' arguments=()
+source='' delay='' file='' keep='' arguments=()
 
 main() {
   parse_flags "$@"
@@ -51,33 +51,32 @@ parse_flags() {
     case $1 in
       -h | --help) usage 0 ;;
       --keep) keep=yes && shift && continue ;;
-      --source | --file | --symbols | --delay) (($# > 1)) || die "$1 needs a value: see scripts/run_local.sh --help" ;;
+      --source | --symbols | --delay | --file) (($# > 1)) || die "$1 needs a value: see scripts/run_local.sh --help" ;;
       *) die "$1 is unknown: see scripts/run_local.sh --help" ;;
     esac
     case $1 in
       --source) source=$2 ;;
+      --symbols) arguments+=(--symbols "$2") ;;
+      --delay) delay=$2 ;;
       --file) file=$2 source=${source:-replay} ;;
-      *) arguments+=("$1" "$2") ;;
     esac
     shift 2
   done
   [[ $source =~ ^(yahoo|simulated|replay)?$ ]] || die "--source $source: expected yahoo, simulated or replay"
+  [[ $delay =~ ^[0-9]*[.]?[0-9]*$ && $delay =~ [1-9] || -z $delay ]] || die "--delay $delay: expected seconds above 0"
+  [[ -z $file || $source == replay ]] || die '--file goes with --source replay'
 }
 
-# Decides on the source and lets the producer check its flags before anything is started.
+# Decides on the source, and has the other flags checked, before anything is started.
 choose_source() {
-  if [[ -z $source ]]; then
+  if [[ ${source:-yahoo} == yahoo ]]; then
     REPLY=$(python "$SCRIPTS/lib/probe_yahoo.py" ${arguments[@]+"${arguments[@]}"}) || exit 1
-    source=${REPLY%%:*}
-    log "no --source: $REPLY"
+    source=${source:-${REPLY%%:*}}
+    log "streaming $source quotes: ${REPLY#*: }"
   fi
-  [[ " ${arguments[*]-} " == *' --delay '* || $source == yahoo ]] || arguments+=(--delay 1)
-  arguments+=(--source "$source")
-  if [[ $source == replay ]]; then
-    arguments+=(--file "${file:-$ROOT/sample_data/AAPL.csv}")
-  elif [[ -n $file ]]; then
-    die '--file goes with --source replay'
-  fi
+  [[ $source == yahoo ]] || delay=${delay:-1}
+  [[ $source != replay ]] || arguments+=(--file "${file:-$ROOT/sample_data/AAPL.csv}")
+  arguments+=(--source "$source" ${delay:+--delay "$delay"})
   [[ $source == yahoo ]] || run python "$ROOT/stream_stock_data.py" "${arguments[@]}" --once --dry-run >/dev/null
 }
 
