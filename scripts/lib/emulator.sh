@@ -2,29 +2,53 @@
 # MiniStack, the AWS emulator, on loopback with IAM enforced. Sourced after common.sh and python_env.sh.
 
 DEFAULT_PORT=4566
-EMULATOR_SECONDS=30 # to start
+START_SECONDS=60
 
 # start_emulator DIRECTORY: its files go there; sets emulator (its process group) and AWS_ENDPOINT_URL.
 # With the file DIRECTORY/kept it goes on from the state that is kept there.
 start_emulator() {
-  local directory=$1 deadline=$((SECONDS + EMULATOR_SECONDS)) port
-  port=$(free_port)
+  local port
+  port=$(free_port "$DEFAULT_PORT")
   ((port == DEFAULT_PORT)) || log "port $DEFAULT_PORT is taken: using $port"
+  until launch "$1" "$port"; do
+    grep -q 'in use' "$1/ministack.log" || die "MiniStack did not start: $(tail -n 1 "$1/ministack.log")"
+    log "port $port was taken at this moment: trying another one"
+    port=$(free_port 0)
+  done
   export AWS_ENDPOINT_URL=http://127.0.0.1:$port
-  mkdir -p "$directory/tmp"
+  [[ ! -e $1/kept ]] || forget_table_mapping
+}
+
+# launch DIRECTORY PORT: status 1 when it ended at once.
+launch() {
+  local deadline=$((SECONDS + START_SECONDS))
+  mkdir -p "$1/tmp"
   # It would answer queries with made-up rows where DuckDB is missing; so they fail until it is installed.
-  AUTH=true BIND_HOST=127.0.0.1 GATEWAY_PORT=$port IOT_MTLS_ENABLED=0 ATHENA_ENGINE=duckdb LOG_LEVEL=INFO \
-    PERSIST_STATE=1 S3_PERSIST=1 STATE_DIR=$directory/state S3_DATA_DIR=$directory/s3 TMPDIR=$directory/tmp \
-    "$VENV/bin/python" -m ministack >"$directory/ministack.log" 2>&1 </dev/null &
+  AUTH=true BIND_HOST=127.0.0.1 GATEWAY_PORT=$2 IOT_MTLS_ENABLED=0 ATHENA_ENGINE=duckdb LOG_LEVEL=INFO \
+    PERSIST_STATE=1 S3_PERSIST=1 STATE_DIR=$1/state S3_DATA_DIR=$1/s3 TMPDIR=$1/tmp \
+    "$VENV/bin/python" -m ministack >"$1/ministack.log" 2>&1 </dev/null &
   emulator=$!
-  until answers "$AWS_ENDPOINT_URL/_ministack/health"; do
-    kill -0 "$emulator" 2>/dev/null || die "MiniStack did not start: $(tail -n 1 "$directory/ministack.log")"
-    ((SECONDS < deadline)) || die "MiniStack does not answer after $EMULATOR_SECONDS s: see $directory/ministack.log"
+  # Its own word counts: what answers on the port may be another one that was faster.
+  until grep -q 'Running on http' "$1/ministack.log"; do
+    kill -0 "$emulator" 2>/dev/null || return 1
+    ((SECONDS < deadline)) || die "MiniStack does not answer after $START_SECONDS s: see $1/ministack.log"
     sleep 0.2
   done
-  # Someone else's may answer on this port.
-  kill -0 "$emulator" 2>/dev/null || die "port $port was taken in this moment: run this again"
-  [[ ! -e $directory/kept ]] || forget_table_mapping
+}
+
+# free_port PORT: prints it, or when something listens there, one that is free.
+free_port() {
+  "$VENV/bin/python" - "$1" <<'PYTHON'
+import socket
+import sys
+
+port = int(sys.argv[1])
+with socket.socket() as probe, socket.socket() as free:
+    if not port or probe.connect_ex(("127.0.0.1", port)) == 0:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+print(port)
+PYTHON
 }
 
 # MiniStack keeps the place of a mapping in the table's stream, but not the stream's records, and would skip as
@@ -35,23 +59,6 @@ forget_table_mapping() {
     --query "EventSourceMappings[?contains(EventSourceArn, ':dynamodb:')].UUID"); do
     aws lambda delete-event-source-mapping --uuid "$uuid" >/dev/null
   done
-}
-
-answers() { "$VENV/bin/python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=2)' "$1" 2>/dev/null; }
-
-# Prints DEFAULT_PORT, or when something listens there, a port that is free.
-free_port() {
-  "$VENV/bin/python" - "$DEFAULT_PORT" <<'PYTHON'
-import socket
-import sys
-
-port = int(sys.argv[1])
-with socket.socket() as probe, socket.socket() as free:
-    if probe.connect_ex(("127.0.0.1", port)) == 0:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-print(port)
-PYTHON
 }
 
 # Nothing of the user's AWS settings may lead away from the emulator.

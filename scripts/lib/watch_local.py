@@ -32,7 +32,7 @@ QUEUE_NAME = "stock-alerts-printed"
 ROUND_SECONDS = 0.25
 STALL_SECONDS = 60  # without progress, after the producer has ended
 LAST_CALL_SECONDS = 10  # to come through, after Ctrl-C
-LINES_UP_TO = 20  # ticks a round, for which each gets a line of its own
+LINES_UP_TO = 20  # symbols, for which each tick gets a line of its own
 CONFIG = Config(retries={"total_max_attempts": 2}, connect_timeout=5, read_timeout=30)
 
 
@@ -130,7 +130,7 @@ class Watch:
         if live:
             self._print_history()
             (self._directory / "first_tick").touch()
-        if len(live) <= LINES_UP_TO:
+        if len({tick["symbol"] for tick in live}) <= LINES_UP_TO:
             for tick in live:
                 print(describe(tick), flush=True)
         else:

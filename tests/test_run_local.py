@@ -1,0 +1,382 @@
+"""scripts/run_local.sh as a user runs it: in a checkout of its own, whose path has a space in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import venv
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import boto3
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+RUN_SECONDS = 120
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the repository that has a .venv with everything, without installing anything."""
+    root = tmp_path / "my checkout"
+    leave_out = shutil.ignore_patterns(".*", "__pycache__", "tests", "bench")
+    shutil.copytree(REPOSITORY, root, ignore=leave_out)
+    make_venv(root)
+    return root
+
+
+def make_venv(root):
+    environment = root / ".venv"
+    venv.create(environment, symlinks=True, with_pip=False)
+    (site_packages,) = environment.glob("lib/python*/site-packages")
+    (site_packages / "all.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
+    (environment / "bin" / "pip").write_text(f"#!{environment}/bin/python\n")
+    (environment / "bin" / "aws").write_text('#!/bin/sh\nexec "${0%/*}/python" -m awscli "$@"\n')
+    (environment / "bin" / "aws").chmod(0o755)
+    (environment / "installed").mkdir()
+    requirements = "".join(path.read_text() for path in sorted(root.glob("requirements*.txt")))
+    for path in root.glob("requirements*.txt"):
+        (environment / "installed" / path.name).write_text(requirements)
+
+
+def clean_environment(**more):
+    """The environment of a user who has AWS settings of another kind."""
+    return {
+        "HOME": "/nonexistent",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "AWS_PROFILE": "some-other-account",
+        "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:9",
+    } | more
+
+
+class Run:
+    """A run_local.sh in the background, and the lines it has printed so far."""
+
+    def __init__(self, root, *arguments):
+        self.lines = []
+        self.process = subprocess.Popen(
+            [root / "scripts" / "run_local.sh", *arguments],
+            cwd=root.parent,
+            env=clean_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout), daemon=True)
+        self._reader.start()
+
+    @property
+    def text(self):
+        return "".join(self.lines)
+
+    def wait_for(self, pattern):
+        """The match, once it is printed."""
+        deadline = time.monotonic() + RUN_SECONDS
+        while not (found := re.search(pattern, self.text)):
+            assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.text}"
+            assert self.process.poll() is None, f"ended without {pattern!r}:\n{self.text}"
+            time.sleep(0.1)
+        return found
+
+    def wait(self):
+        """The exit status."""
+        status = self.process.wait(timeout=RUN_SECONDS)
+        self._reader.join(timeout=10)
+        return status
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.wait()
+
+
+@contextmanager
+def running(root, *arguments):
+    run = Run(root, *arguments)
+    try:
+        yield run
+    finally:
+        if run.process.poll() is None:
+            run.stop()
+
+
+def processes_of(root):
+    answer = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return [line for line in answer.stdout.splitlines() if str(root) in line]
+
+
+def alerts_in(text):
+    return re.findall(r"^ALERT .*", text, re.MULTILINE)
+
+
+def client(service, run):
+    endpoint = run.wait_for(r"The stack is up at (http://127\.0\.0\.1:\d+)")[1]
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+@pytest.mark.emulator
+def test_replay_of_real_prices_alerts_exactly_the_crossovers_that_pandas_finds(checkout):
+    began = datetime.now(UTC)
+    with running(
+        checkout, "--source", "replay", "--file", f"{checkout}/sample_data/AAPL.csv", "--delay", "0.02"
+    ) as run:
+        status = run.wait()
+
+    days = (datetime.now(UTC).date() - began.date()).days + 1
+    assert status == 0, run.text
+    printed = re.findall(r"^ALERT .* (BUY|SELL) AAPL .*\(bar of (.*)\)$", run.text, re.MULTILINE)
+    bars = pd.read_csv(checkout / "sample_data" / "AAPL.csv")
+    above = bars["close"].rolling(5).mean() > bars["close"].rolling(20).mean()
+    crossed = above.ne(above.shift()) & (bars.index >= 20)
+    expected = [("BUY" if above[i] else "SELL", bars["date"][i]) for i in bars.index[crossed]]
+    assert len(expected) == 13
+    assert sorted(printed, key=lambda alert: alert[1]) == expected
+    anomalies = re.findall(r"^ALERT .* ANOMALY AAPL at \S+ \(([+-])", run.text, re.MULTILINE)
+    assert set(anomalies) == {"+", "-"}
+    assert len(anomalies) <= 2 * days  # one a day and direction
+    assert re.findall(r"^stored .*\(bar of (.*)\)", run.text, re.MULTILINE) == bars["date"].tolist()
+    assert run.lines[-1].startswith(f"251 ticks stored, {13 + len(anomalies)} alerts (")
+    assert processes_of(checkout) == []
+    assert not (checkout / ".local" / "replay").exists()
+    assert list((checkout / ".local").glob("*.pid")) == []
+
+
+@pytest.mark.emulator
+def test_kept_state_comes_back_without_repeating_an_alert(checkout):
+    arguments = ("--source", "simulated", "--symbols", "AAPL,MSFT", "--delay", "0.1")
+    with running(checkout, *arguments, "--keep") as first:
+        first.wait_for(r"stored  120 ticks of history: AAPL, MSFT")
+        first.wait_for(r"ALERT ")
+        assert first.stop(signal.SIGINT) == 0, first.text
+    assert processes_of(checkout) == []
+    stored = re.search(r"^(\d+) ticks stored", first.lines[-2])[1]
+
+    with running(checkout, *arguments) as second:
+        dynamodb = client("dynamodb", second)
+        second.wait_for(r"ALERT ")
+        alerts = dynamodb.scan(TableName="stock-trend-alerts")["Items"]
+        count = dynamodb.scan(TableName="stock-market-data", Select="COUNT")["Count"]
+        assert second.stop() == 0, second.text
+
+    assert count > int(stored)
+    assert not set(alerts_in(first.text)) & set(alerts_in(second.text))
+    sent = {alert["timestamp"]["S"][11:23] for alert in alerts if alert["status"]["S"] == "sent"}
+    assert {line.split()[1] for line in alerts_in(first.text)} <= sent
+    assert processes_of(checkout) == []
+    assert not (checkout / ".local" / "simulated").exists()
+
+
+@pytest.mark.emulator
+def test_taken_port_and_second_run_are_told(checkout):
+    with running(checkout, "--source", "simulated", "--delay", "0.5") as first:
+        first.wait_for(r"stored  .* AAPL")
+        same = subprocess.run(
+            [checkout / "scripts" / "run_local.sh", "--source", "simulated"],
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+        )
+        with running(checkout, "--source", "replay", "--delay", "0.02", "--symbols", "AAPL") as other:
+            assert other.wait() == 0, other.text
+        first.wait_for(r"ALERT ")
+        assert first.stop(signal.SIGHUP) == 0, first.text
+
+    assert same.returncode == 1
+    assert f"error: process {first.process.pid} is running --source simulated here" in same.stderr
+    assert re.search(r"port \d+ is taken: using \d+|port \d+ was taken at this moment", other.text)
+    assert processes_of(checkout) == []
+
+
+# --- Without starting anything --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--speed", "9"], "--speed is unknown: see scripts/run_local.sh --help"),
+        (["--source"], "--source needs a value: see scripts/run_local.sh --help"),
+        (["--source", "nasdaq"], "--source nasdaq: expected yahoo, simulated or replay"),
+        (["--source", "simulated", "--file", "x.csv"], "--file goes with --source replay"),
+        (["--delay", "0"], "--delay 0: expected seconds above 0"),
+        (["--delay", "soon"], "--delay soon: expected seconds above 0"),
+        (
+            ["--file", "nowhere.csv"],
+            "nowhere.csv: No such file or directory; expected a CSV file with symbol, ",
+        ),
+        (["--source", "replay", "--symbols", "TSLA"], "AAPL.csv: has no bars of TSLA, only of AAPL"),
+        (["--symbols", "!"], "--symbols, line 1: '!' is not a symbol of Yahoo Finance"),
+    ],
+)
+def test_wrong_flags_are_refused_in_one_line_before_anything_is_started(checkout, arguments, message):
+    result = subprocess.run(
+        [checkout / "scripts" / "run_local.sh", *arguments],
+        cwd=checkout,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+    )
+
+    errors = [line for line in result.stderr.splitlines() if not line.startswith("1/4 ")]
+    assert result.returncode == 1
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+    assert list((checkout / ".local").glob("*")) == []
+
+
+@pytest.fixture
+def path_with(tmp_path):
+    """A PATH with the commands that the scripts need, and with a python3 of one's own."""
+
+    def path_with(python):
+        folder = tmp_path / "commands"
+        folder.mkdir()
+        for name in ("awk", "bash", "cat", "cmp", "env", "grep", "mkdir", "ps", "rm", "sed"):
+            (folder / name).symlink_to(shutil.which(name))
+        if python:
+            (folder / "python3").write_text(f"#!/bin/sh\n{python}\n")
+            (folder / "python3").chmod(0o755)
+        return str(folder)
+
+    return path_with
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        ("", "error: Python 3.11 or newer is needed: install it"),
+        ("exit 127", "error: Python 3.11 or newer is needed: install it"),
+        (
+            'case "$*" in *-V*) echo Python 3.9.2 ;; *version_info*) exit 1 ;; esac',
+            "error: Python 3.11 or newer is needed, only Python 3.9.2 is here: install it",
+        ),
+        (
+            'case "$*" in *ensurepip*) exit 1 ;; esac',
+            "error: python3 cannot make virtual environments: install venv and ensurepip (Debian, Ubuntu: "
+            "sudo apt install python3-venv)",
+        ),
+    ],
+)
+def test_machine_without_a_python_that_will_do_is_told_what_to_install(checkout, path_with, python, message):
+    shutil.rmtree(checkout / ".venv")
+    result = subprocess.run(
+        [checkout / "scripts" / "run_local.sh", "--source", "simulated"],
+        env={"PATH": path_with(python)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[1].startswith(message)
+    assert len(result.stderr.splitlines()) == 2
+
+
+def is_installed(root, file="requirements-local.txt"):
+    parts = "".join(f"source scripts/{part}.sh; " for part in ("common", "lib/lock", "lib/python_env"))
+    return (
+        subprocess.run(["bash", "-c", f'{parts} is_installed "$1"', "bash", file], cwd=root).returncode == 0
+    )
+
+
+def test_venv_is_installed_only_while_it_is_whole_in_its_place_and_up_to_date(checkout):
+    assert is_installed(checkout)
+
+    (checkout / ".venv" / "incomplete").touch()
+    assert not is_installed(checkout)
+    (checkout / ".venv" / "incomplete").unlink()
+
+    (checkout / "requirements.txt").write_text("boto3==0\n")
+    assert not is_installed(checkout)
+    shutil.copy(REPOSITORY / "requirements.txt", checkout)
+    assert is_installed(checkout)
+
+    moved = checkout.rename(checkout.parent / "elsewhere")
+    assert not is_installed(moved)
+    moved.rename(checkout)
+    assert is_installed(checkout)
+
+    (checkout / ".venv" / "bin" / "python").unlink()
+    assert not is_installed(checkout)
+
+
+# --- Yahoo or simulated ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def probe():
+    path = REPOSITORY / "scripts" / "lib" / "probe_yahoo.py"
+    specification = importlib.util.spec_from_file_location("probe_yahoo", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def yahoo_gives(probe, monkeypatch):
+    """Makes Yahoo answer with a quote of some age."""
+
+    def yahoo_gives(*ages, price=10.0):
+        quotes = [
+            {
+                "symbol": "AAPL",
+                "price": price,
+                "previous_close": 9.0,
+                "timestamp": probe.producer.format_timestamp(datetime.now(UTC) - age),
+            }
+            for age in ages
+        ]
+        monkeypatch.setattr(probe.producer.YahooSource, "fetch", lambda _, symbols: quotes)
+
+    return yahoo_gives
+
+
+def test_choose_fresh_quote_takes_yahoo(probe, yahoo_gives):
+    yahoo_gives(timedelta(days=3), timedelta(minutes=16))
+
+    assert probe.choose(["AAPL"], probe.LastMessage()).startswith("yahoo: Yahoo's newest quote is of 20")
+
+
+def test_choose_old_quote_takes_simulated(probe, yahoo_gives):
+    yahoo_gives(timedelta(minutes=25))
+
+    answer = probe.choose(["AAPL"], probe.LastMessage())
+    assert answer.startswith("simulated: Yahoo's newest quote is of 20")
+    assert answer.endswith("so the market is closed")
+
+
+def test_choose_no_quote_or_an_invalid_one_takes_simulated_and_says_why(probe, yahoo_gives):
+    yahoo_gives()
+    assert probe.choose(["AAPL"], probe.LastMessage()) == "simulated: Yahoo has no quote of AAPL"
+
+    yahoo_gives(timedelta(0), price=-1)
+    assert "AAPL: price -1 is not a positive number" in probe.choose(["AAPL"], probe.LastMessage())
+
+
+def test_probe_without_network_gives_simulated_and_the_reason(checkout):
+    unreachable = {"HTTPS_PROXY": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(checkout / ".cache")}
+    result = subprocess.run(
+        [sys.executable, checkout / "scripts" / "lib" / "probe_yahoo.py"],
+        env=os.environ | unreachable,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert result.returncode == 0
+    assert result.stdout.startswith("simulated: Yahoo: 1 requests failed")
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr == ""
