@@ -381,7 +381,7 @@ class YahooSource:
         except RateLimited:
             self._pause()
         if errors:
-            log.warning("Yahoo: %d requests failed, trying again next time (%s)", len(errors), errors[0])
+            log.warning("Yahoo: %d failed, trying again next time (%s)", len(errors), errors[0])
         for symbol in quotes:
             self._misses.pop(symbol, None)
             self._parked_until.pop(symbol, None)

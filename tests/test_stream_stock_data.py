@@ -500,6 +500,7 @@ def test_run_stops_after_the_poll_in_hand(tmp_path):
 
     class Source(ListedSource):
         def fetch(self, symbols):
+            assert not clock.stopping, "polled again"
             clock.stopping = True
             return [at(1)]
 
