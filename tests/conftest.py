@@ -1,0 +1,210 @@
+"""Fixtures: credentials → mock AWS → tables, bucket, topic as deployed → handlers imported in the mock."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from string import Template
+from types import ModuleType
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+import time_machine
+from aws_faults import FaultyAws
+from moto import mock_aws
+
+ROOT = Path(__file__).resolve().parent.parent
+NOW = "2026-11-20T20:00:00Z"  # a Friday in New York's trading hours
+SETTINGS = {
+    "ACCOUNT_ID": "123456789012",
+    "AWS_REGION": "us-east-1",
+    "TABLE_NAME": "stock-market-data",
+    "ALERTS_TABLE_NAME": "stock-trend-alerts",
+    "BUCKET_NAME": "stock-market-data-bucket-123456789012-us-east-1",
+    "SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:Stock_Trend_Alerts",
+    "SMA_SHORT": "5",
+    "SMA_LONG": "20",
+    "ANOMALY_PERCENT": "5",
+    "ALERT_MAX_AGE_MINUTES": "15",
+    "ALERT_COOLDOWN_MINUTES": "0",
+    "RETENTION_DAYS": "30",
+}
+
+
+def resource(name: str) -> dict[str, Any]:
+    """What scripts/resources/NAME.json deploys, its placeholders filled."""
+    return json.loads(Template((ROOT / f"scripts/resources/{name}.json").read_text()).substitute(SETTINGS))
+
+
+@pytest.fixture
+def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials and a region that are nobody's."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[time_machine.Coordinates]:
+    """The time, which stands still at NOW; sleeping moves it on at once."""
+    with time_machine.travel(NOW, tick=False) as traveller:
+        monkeypatch.setattr(time, "sleep", traveller.shift)
+        yield traveller
+
+
+@pytest.fixture
+def faults() -> Iterator[FaultyAws]:
+    """The way from botocore to moto, on which calls can fail."""
+    with FaultyAws().installed() as faulty:
+        yield faulty
+
+
+LOADER = botocore.session.create_loader()  # reads the definition of a service once, not once a test
+
+
+@pytest.fixture
+def mocked_aws(
+    aws_credentials: None, clock: time_machine.Coordinates, faults: FaultyAws, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """AWS as moto makes it."""
+    monkeypatch.setattr(botocore.session, "create_loader", lambda *paths: LOADER)
+    with mock_aws():
+        yield
+
+
+class Table:
+    """A DynamoDB table as scripts/resources/NAME.json defines it."""
+
+    def __init__(self, name: str) -> None:
+        self.definition = resource(name)
+        self.client = boto3.client("dynamodb")
+        self.client.create_table(**self.definition)
+
+    def items(self) -> list[dict[str, dict]]:
+        """All items, in DynamoDB's own form."""
+        pages = self.client.get_paginator("scan").paginate(TableName=self.definition["TableName"])
+        return [item for page in pages for item in page["Items"]]
+
+    def put(self, item: dict[str, dict]) -> None:
+        """Put an item."""
+        self.client.put_item(TableName=self.definition["TableName"], Item=item)
+
+    def empty(self) -> None:
+        """Make the table anew."""
+        self.client.delete_table(TableName=self.definition["TableName"])
+        self.client.create_table(**self.definition)
+
+
+class Bucket:
+    """The bucket."""
+
+    def __init__(self) -> None:
+        self.name = SETTINGS["BUCKET_NAME"]
+        self.client = boto3.client("s3")
+        self.client.create_bucket(Bucket=self.name)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys of the objects under a prefix."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def objects(self, prefix: str = "") -> dict[str, bytes]:
+        """Bodies by key."""
+        keys = self.keys(prefix)
+        return {key: self.client.get_object(Bucket=self.name, Key=key)["Body"].read() for key in keys}
+
+    def put(self, key: str, body: bytes) -> None:
+        """Put an object."""
+        self.client.put_object(Bucket=self.name, Key=key, Body=body)
+
+    def empty(self) -> None:
+        """Delete all objects."""
+        if keys := [{"Key": key} for key in self.keys()]:
+            self.client.delete_objects(Bucket=self.name, Delete={"Objects": keys})
+
+
+class Topic:
+    """The topic, with a queue that gets every message."""
+
+    def __init__(self) -> None:
+        sns = boto3.client("sns")
+        self.arn = sns.create_topic(Name=SETTINGS["SNS_TOPIC_ARN"].rpartition(":")[2])["TopicArn"]
+        self.sqs = boto3.client("sqs")
+        self.url = self.sqs.create_queue(QueueName="messages")["QueueUrl"]
+        queue_arn = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
+        sns.subscribe(TopicArn=self.arn, Protocol="sqs", Endpoint=queue_arn["Attributes"]["QueueArn"])
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The envelopes that have come since the last call, oldest first."""
+        result = []
+        while messages := self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                result.append(json.loads(message["Body"]))
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+        return result
+
+
+@pytest.fixture
+def ticks_table(mocked_aws: None) -> Table:
+    """The table of ticks, empty."""
+    return Table("ticks_table")
+
+
+@pytest.fixture
+def alerts_table(mocked_aws: None) -> Table:
+    """The table of alerts, empty."""
+    return Table("alerts_table")
+
+
+@pytest.fixture
+def bucket(mocked_aws: None) -> Bucket:
+    """The bucket, empty."""
+    return Bucket()
+
+
+@pytest.fixture
+def topic(mocked_aws: None) -> Topic:
+    """The topic and a queue that is subscribed to it."""
+    return Topic()
+
+
+@pytest.fixture
+def load_handler(
+    mocked_aws: None, faults: FaultyAws, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., ModuleType]:
+    """Imports a handler inside the mock: load_handler("process_stock_data", ANOMALY_PERCENT="3")."""
+
+    def load(name: str, **settings: str) -> ModuleType:
+        for variable, value in (resource(name)["Environment"]["Variables"] | settings).items():
+            monkeypatch.setenv(variable, value)
+        spec = importlib.util.spec_from_file_location(name, ROOT / f"lambdas/{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        faults.calls.clear()
+        return module
+
+    return load
+
+
+@pytest.fixture
+def process_stock_data(
+    load_handler: Callable[..., ModuleType], ticks_table: Table, bucket: Bucket
+) -> ModuleType:
+    """The handler ProcessStockData with all it needs."""
+    return load_handler("process_stock_data")
+
+
+@pytest.fixture
+def stock_trend_analysis(
+    load_handler: Callable[..., ModuleType], ticks_table: Table, alerts_table: Table, topic: Topic
+) -> ModuleType:
+    """The handler StockTrendAnalysis with all it needs."""
+    return load_handler("stock_trend_analysis")
