@@ -392,7 +392,7 @@ class YahooSource:
 
         Args:
             symbols: what to load.
-            backfill: "60" for the last 60 bars of each, "1d" to "7d" for all bars of so many trading days.
+            backfill: "60" for the last 60 bars of each, "7d" for all bars of the last 7 trading days.
         """
         if time.monotonic() < self._resume_at:
             log.warning(
@@ -1099,7 +1099,7 @@ def matching(pattern: str, meaning: str, kind: type = str) -> Callable[[str], An
 
 positive_seconds = matching(r"(?=.*[1-9])[0-9]*\.?[0-9]+", "a positive number of seconds", float)
 positive_count = matching(r"0*[1-9][0-9]*", "a positive whole number", int)
-backfill_span = matching(r"60|[1-7]d", "60 (bars) or 1d to 7d (trading days)")
+backfill_span = matching(r"[1-9]\d?|[123]\d\d|[1-7]d", "1 to 399 (bars) or 1d to 7d (trading days)")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -1132,7 +1132,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--backfill",
         type=backfill_span,
         metavar="SPAN",
-        help="first load one-minute history: 60 (bars), or 1d to 7d (trading days)",
+        help="first load one-minute history: 1 to 399 (bars), or 1d to 7d (trading days)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the ticks, send nothing; needs no AWS")
     parser.add_argument("--force", action="store_true", help="let simulated or replayed ticks go to real AWS")

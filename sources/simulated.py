@@ -49,7 +49,7 @@ class SimulatedSource:
 
         Args:
             symbols: What to make quotes for.
-            backfill: Number of minutes ("60"), or of whole days ("1d" to "7d").
+            backfill: Number of minutes ("60"), or of whole days ("7d").
         """
         minutes = int(backfill[:-1]) * 24 * 60 if backfill.endswith("d") else int(backfill)
         now = datetime.now(UTC)
