@@ -1,0 +1,32 @@
+-- The view that all queries read: each tick once, however often its line was delivered, with typed times.
+-- setup.sh creates it. Of several lines of one tick the one fetched last counts. Numbering them within a day lets
+-- a condition on dt reach the table, so that a query reads the folders of its own days only.
+CREATE OR REPLACE VIEW stock_ticks AS
+SELECT
+    dt,
+    symbol,
+    CAST(at_timezone(from_iso8601_timestamp("timestamp"), 'UTC') AS timestamp(3)) AS "timestamp",
+    CAST(
+        at_timezone(from_iso8601_timestamp("timestamp"), coalesce(exchange_timezone, 'UTC')) AS timestamp(3)
+    ) AS exchange_time,
+    open,
+    high,
+    low,
+    price,
+    previous_close,
+    change,
+    change_percent,
+    volume,
+    CAST(at_timezone(from_iso8601_timestamp(fetched_at), 'UTC') AS timestamp(3)) AS fetched_at,
+    source,
+    currency,
+    exchange_timezone,
+    market_state,
+    delay_minutes,
+    history,
+    replayed_from
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY dt, symbol, "timestamp" ORDER BY fetched_at DESC) AS copy
+    FROM stock_data_table
+) AS lines
+WHERE copy = 1
