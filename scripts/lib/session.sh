@@ -34,6 +34,9 @@ interrupted() {
 
 # Kinesis and S3 tag in a second call. This mark, made before the first and taken away after it, tells the next
 # run that an untagged one was left by an interrupted run and is no one else's.
-unfinished() { printf '%s' "$ROOT/.local/unfinished/$ACCOUNT_ID-$AWS_REGION-$1-$2"; }
+unfinished() {
+  local account=$ACCOUNT_ID-$AWS_REGION${AWS_ENDPOINT_URL:+-${AWS_ENDPOINT_URL##*/}}
+  printf '%s' "$ROOT/.local/unfinished/$account-$1-$2"
+}
 begin() { mkdir -p "$ROOT/.local/unfinished" && touch "$(unfinished "$1" "$2")"; }
 finish() { rm -f "$(unfinished "$1" "$2")"; }
