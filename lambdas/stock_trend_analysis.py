@@ -2,9 +2,8 @@
 
 Paste this file into the Lambda console as lambda_function.py (Python 3.13, nothing to add) and give it the
 stream of the ticks table as trigger, with "Report batch item failures" on. Every new tick is judged at its
-own place among the ticks before it: batch borders, redelivery and lateness do not change a verdict. An alert
-is stored, published, then marked as sent: a retry publishes what is still pending, and nothing else. A
-message can repeat only if the function dies, or an answer is lost, between Publish and the mark.
+own place among the ticks before it. An alert is stored, published, then marked as sent; a retry publishes
+what is pending, and nothing else: a message repeats only if function, answer or mark is lost in between.
 
 Environment: TABLE_NAME, ALERTS_TABLE_NAME, SNS_TOPIC_ARN; SMA_SHORT, SMA_LONG (ticks, default 5 and 20),
 ANOMALY_PERCENT (5), ALERT_MAX_AGE_MINUTES (15, 0: no limit), ALERT_COOLDOWN_MINUTES (0), RETENTION_DAYS (30).
@@ -15,7 +14,9 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Context, Decimal, localcontext
 from typing import Any
@@ -25,10 +26,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
-TABLE_NAME, ALERTS_TABLE_NAME = os.environ["TABLE_NAME"], os.environ["ALERTS_TABLE_NAME"]
-SNS_TOPIC_ARN = os.environ["SNS_TOPIC_ARN"]
-if not (TABLE_NAME and ALERTS_TABLE_NAME and SNS_TOPIC_ARN):
-    raise KeyError("TABLE_NAME, ALERTS_TABLE_NAME or SNS_TOPIC_ARN is empty: set all in the configuration")
+REQUIRED = ("TABLE_NAME", "ALERTS_TABLE_NAME", "SNS_TOPIC_ARN")
+if missing := [name for name in REQUIRED if not os.environ.get(name)]:
+    raise KeyError(f"set {', '.join(missing)} in the function's configuration, as environment variables")
+TABLE_NAME, ALERTS_TABLE_NAME, SNS_TOPIC_ARN = (os.environ[name] for name in REQUIRED)
 SMA_SHORT, SMA_LONG = int(os.environ.get("SMA_SHORT") or "5"), int(os.environ.get("SMA_LONG") or "20")
 if not 0 < SMA_SHORT < SMA_LONG:
     raise ValueError(f"SMA_SHORT must be above 0 and below SMA_LONG, not {SMA_SHORT} and {SMA_LONG}")
@@ -37,22 +38,30 @@ MAX_AGE_SECONDS = float(os.environ.get("ALERT_MAX_AGE_MINUTES") or "15") * 60
 COOLDOWN = timedelta(minutes=float(os.environ.get("ALERT_COOLDOWN_MINUTES") or "0"))
 RETENTION_SECONDS = int(os.environ.get("RETENTION_DAYS") or "30") * 86_400
 
-UNLESS_THERE = {"ConditionExpression": "attribute_not_exists(alert_id)"}
-UNLESS_THERE["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-CROSSED = f"The average of the last {SMA_SHORT} ticks has crossed {{}} that of the last {SMA_LONG}."
-REASONS = {"BUY": CROSSED.format("above"), "SELL": CROSSED.format("below")}
-REASONS["ANOMALY"] = f"The price has moved more than {ANOMALY_PERCENT}% from the previous close."
+LEGEND = f"BUY, SELL: the average of {SMA_SHORT} ticks has crossed above, below that of {SMA_LONG} ticks.\n"
+LEGEND += f"ANOMALY: the price is more than {ANOMALY_PERCENT}% off the previous close."
 LOOKBACK = 500  # ticks, in search of the last one at which the averages differed
-EXACT = Context(prec=500)  # adds up any numbers that DynamoDB holds without rounding
-STORABLE = Context(prec=38)
+EXACT, STORABLE = Context(prec=500), Context(prec=38)  # any sum of DynamoDB's numbers; such a number
+TIMESTAMP = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # how the error codes begin
 
 logger = logging.getLogger()
 logger.setLevel(logging.INFO)
-retries = {"mode": "standard", "total_max_attempts": 4}
-dynamodb = boto3.client("dynamodb", config=Config(retries=retries, connect_timeout=2, read_timeout=5))
+config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=5)
+config = config.merge(Config(parameter_validation=False, user_agent="StockTrendAnalysis"))  # saves CPU time
+dynamodb = boto3.client("dynamodb", config=config)
 # A Publish without an answer may have been sent: whether it is repeated is for the alert's status to say.
-sns = boto3.client("sns", config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5))
+sns = boto3.client("sns", config=config.merge(Config(retries={"total_max_attempts": 1})))
+
+
+def is_tick(item: dict[str, dict]) -> bool:
+    """True for an item such as ProcessStockData writes; what else somebody puts on the table is no tick."""
+    try:
+        times = item["timestamp"]["S"], item.get("fetched_at", item["timestamp"])["S"]
+        is_timed = all(TIMESTAMP.fullmatch(text) and datetime.fromisoformat(text) for text in times)
+        return is_timed and "N" in item["price"] and "N" in item["change_percent"]
+    except (KeyError, ValueError):
+        return False
 
 
 def anomaly_id(item: dict[str, dict]) -> str | None:
@@ -72,35 +81,25 @@ class History:
     """A symbol's ticks up to a timestamp, newest first, read only as far back as they are asked for."""
 
     def __init__(self, symbol: str, until: str, page_size: int) -> None:
-        self.items: list[dict[str, dict]] = []
-        self.prices: list[Decimal] = []
-        self.is_complete = False
-        self.query = {"TableName": TABLE_NAME, "Limit": page_size, "ConsistentRead": True}
-        self.query["ScanIndexForward"] = False
+        self.symbol, self.page_size, self.is_complete = symbol, page_size, False
+        self.items, self.prices = [], []
+        self.query = {"TableName": TABLE_NAME, "ConsistentRead": True, "ScanIndexForward": False}
         self.query["KeyConditionExpression"] = "symbol = :symbol AND #timestamp <= :until"
-        self.query["ProjectionExpression"] = "symbol, #timestamp, price, change_percent, exchange_timezone"
+        self.query["ProjectionExpression"] = "#timestamp, price, change_percent, exchange_timezone"
         self.query["ExpressionAttributeNames"] = {"#timestamp": "timestamp"}
         self.query["ExpressionAttributeValues"] = {":symbol": {"S": symbol}, ":until": {"S": until}}
 
     def reach(self, count: int) -> bool:
         """Read until there are so many ticks; False if the table has fewer."""
         while len(self.items) < count and not self.is_complete:
-            page = dynamodb.query(**self.query)
-            ticks = [
-                i for i in page["Items"] if "N" in i.get("price", {}) and "N" in i.get("change_percent", {})
-            ]
+            page = dynamodb.query(**self.query, Limit=self.page_size)
+            ticks = [item for item in page["Items"] if is_tick(item)]
             self.items += ticks
             self.prices += [Decimal(tick["price"]["N"]) for tick in ticks]
             self.is_complete = "LastEvaluatedKey" not in page
             self.query["ExclusiveStartKey"] = page.get("LastEvaluatedKey")
-            self.query["Limit"] *= 2
+            self.page_size *= 2
         return len(self.items) >= count
-
-    def places(self, oldest: str) -> dict[str, int]:
-        """The place of each tick by its timestamp, as far back as the oldest that is asked for."""
-        while self.reach(len(self.items) + 1) and self.items[-1]["timestamp"]["S"] > oldest:
-            pass
-        return {item["timestamp"]["S"]: place for place, item in enumerate(self.items)}
 
     def spread(self, place: int) -> Decimal | None:
         """Short minus long average, times both lengths so that it is exact; None with too few ticks."""
@@ -110,49 +109,54 @@ class History:
         return SMA_LONG * sum(prices[:SMA_SHORT]) - SMA_SHORT * sum(prices)
 
     def crossover(self, place: int) -> str | None:
-        """BUY if the short average comes to lie above the long one at this tick, SELL if below, else None.
+        """BUY if at this tick the short average comes to lie above the long one, SELL if below, else None.
 
-        What counts is the side it was on last: a touch that turns back is none. If the averages were equal
-        for LOOKBACK ticks, or for as many as there are, leaving equality is one.
+        A touch that turns back is none; leaving equality is one if it lasted for LOOKBACK or all the ticks.
         """
-        spread, before = self.spread(place), self.spread(place + 1)
-        if not spread or before is None:
+        if not self.reach(place + 1 + SMA_LONG) or not (spread := self.spread(place)):
             return None
-        for earlier in range(place + 2, place + 1 + LOOKBACK):
-            if before or (further := self.spread(earlier)) is None:
-                break
-            before = further
+        earlier = (self.spread(place + back) for back in range(1, LOOKBACK + 1))
+        before = next((each for each in earlier if each != 0), None) or 0
         return None if spread * before > 0 else "BUY" if spread > 0 else "SELL"
 
     def alerts(self, place: int) -> list[dict[str, Any]]:
         """The alerts on a tick: its crossover, and its anomaly unless the tick before had the same."""
-        symbol, timestamp = (self.items[place][name]["S"] for name in ("symbol", "timestamp"))
-        price, change_percent = self.prices[place], Decimal(self.items[place]["change_percent"]["N"])
-        signal, anomaly = self.crossover(place), anomaly_id(self.items[place])
+        timestamp, signal = self.items[place]["timestamp"]["S"], self.crossover(place)
         keys = {signal: f"{timestamp}#{signal}"} if signal else {}
+        anomaly = anomaly_id(self.items[place])
         if anomaly and not (self.reach(place + 2) and anomaly_id(self.items[place + 1]) == anomaly):
             keys["ANOMALY"] = anomaly
-        alert = {"symbol": symbol, "timestamp": timestamp, "price": price, "change_percent": change_percent}
-        text = f"{symbol} at {price} ({change_percent:+.2f}% since the previous close)"
+        price, change = self.prices[place], Decimal(self.items[place]["change_percent"]["N"])
+        text = f"{self.symbol} at {price} ({change:+.2f}% since the previous close)"
+        tick = {"symbol": self.symbol, "timestamp": timestamp, "price": price, "change_percent": change}
         for name, length in (("sma_short", SMA_SHORT), ("sma_long", SMA_LONG)):
             if keys and self.reach(place + length):
-                alert[name] = STORABLE.plus(round(sum(self.prices[place : place + length]) / length, 4))
-                text += f", SMA-{length} {alert[name]}"
-        ids = [{"signal": signal, "alert_id": alert_id} for signal, alert_id in keys.items()]
-        return [alert | each | {"message": f"{each['signal']} {text}"} for each in ids]
+                tick[name] = STORABLE.plus(round(sum(self.prices[place : place + length]) / length, 4))
+                text += f", SMA-{length} {tick[name]}"
+        return [tick | {"signal": s, "alert_id": key, "message": f"{s} {text}"} for s, key in keys.items()]
+
+
+@contextmanager
+def surviving(what: str) -> Iterator[None]:
+    """Log a failure that may pass: no answer, throttled, an error of AWS's own. Any other is raised."""
+    try:
+        yield
+    except (ClientError, ConnectionError, HTTPClientError) as error:
+        response = getattr(error, "response", None) or {"ResponseMetadata": {"HTTPStatusCode": 500}}
+        is_theirs = response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+        if not is_theirs and not response["Error"]["Code"].startswith(THROTTLED):
+            raise
+        logger.warning("%s: %s", what, error)
 
 
 def cools_down(alert: dict[str, Any]) -> bool:
     """True within ALERT_COOLDOWN_MINUTES after a crossover of the symbol that is or will be published."""
     start = datetime.fromisoformat(alert["timestamp"]) - COOLDOWN
-    since = f"{start:%Y-%m-%dT%H:%M:%S}.{start.microsecond // 1000:03}Z~"  # ~: after the alerts of that time
-    values = {":symbol": alert["symbol"], ":since": since, ":until": alert["timestamp"]}
-    pages = dynamodb.get_paginator("query").paginate(
-        TableName=ALERTS_TABLE_NAME,
-        ConsistentRead=True,
-        KeyConditionExpression="symbol = :symbol AND alert_id BETWEEN :since AND :until",
-        ExpressionAttributeValues={name: {"S": value} for name, value in values.items()},
-    )
+    since = start.isoformat(timespec="milliseconds").replace("+00:00", "Z~")  # ~: after that time's alerts
+    values = {":symbol": {"S": alert["symbol"]}, ":since": {"S": since}, ":until": {"S": alert["timestamp"]}}
+    query = {"TableName": ALERTS_TABLE_NAME, "ConsistentRead": True, "ExpressionAttributeValues": values}
+    query["KeyConditionExpression"] = "symbol = :symbol AND alert_id BETWEEN :since AND :until"
+    pages = dynamodb.get_paginator("query").paginate(**query)
     earlier = [(item["signal"]["S"], item["status"]["S"]) for page in pages for item in page["Items"]]
     return any(signal != "ANOMALY" and status in ("pending", "sent") for signal, status in earlier)
 
@@ -166,55 +170,50 @@ def store(alert: dict[str, Any], image: dict[str, dict]) -> str:
     expires_at = int(datetime.fromisoformat(alert["timestamp"]).timestamp()) + RETENTION_SECONDS
     fields = alert | {"status": status, "expires_at": expires_at}
     item = {name: {"S" if isinstance(value, str) else "N": str(value)} for name, value in fields.items()}
+    unless_there = {"ConditionExpression": "attribute_not_exists(alert_id)"}
+    unless_there["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
     try:
-        dynamodb.put_item(TableName=ALERTS_TABLE_NAME, Item=item, **UNLESS_THERE)
+        dynamodb.put_item(TableName=ALERTS_TABLE_NAME, Item=item, **unless_there)
     except dynamodb.exceptions.ConditionalCheckFailedException as error:
         return error.response["Item"]["status"]["S"]
     return status
 
 
-def publish(alert: dict[str, Any]) -> None:
-    """Send an alert to all subscribers, then mark it as sent."""
+def publish(position: int, alert: dict[str, Any]) -> list[int]:
+    """Send an alert to all subscribers, then mark it as sent; returns its tick's position if that failed."""
     text = f"{alert['message']}. {alert['timestamp'][:16].replace('T', ' ')} UTC. No investment advice."
-    texts = {"default": text, "sms": text, "email": f"{text}\n\n{REASONS[alert['signal']]}\n"}
+    texts = {"default": text, "sms": text, "email": f"{text}\n\n{LEGEND}\n"}
     texts |= dict.fromkeys(("sqs", "lambda", "http", "https"), json.dumps(alert, default=float))
     message = {"Subject": re.sub("[^ -~]", "?", alert["message"])[:99], "Message": json.dumps(texts)}
     attributes = {name: {"DataType": "String", "StringValue": alert[name]} for name in ("symbol", "signal")}
-    sns.publish(TopicArn=SNS_TOPIC_ARN, MessageStructure="json", MessageAttributes=attributes, **message)
-    dynamodb.update_item(
-        TableName=ALERTS_TABLE_NAME,
-        Key={name: {"S": alert[name]} for name in ("symbol", "alert_id")},
-        UpdateExpression="SET #status = :sent",
-        ExpressionAttributeNames={"#status": "status"},
-        ExpressionAttributeValues={":sent": {"S": "sent"}},
-    )
+    change = {"UpdateExpression": "SET #status = :sent", "ExpressionAttributeNames": {"#status": "status"}}
+    change["ExpressionAttributeValues"] = {":sent": {"S": "sent"}}
+    key = {name: {"S": alert[name]} for name in ("symbol", "alert_id")}
+    with surviving(alert["message"]):
+        sns.publish(TopicArn=SNS_TOPIC_ARN, MessageStructure="json", MessageAttributes=attributes, **message)
+        dynamodb.update_item(TableName=ALERTS_TABLE_NAME, Key=key, **change)
+        return []
+    return [position]
 
 
-def judge(symbol: str, new: dict[str, tuple[int, dict]]) -> tuple[list[int], int]:
-    """Judge new ticks (position and image by timestamp) in time order; positions left, alerts published."""
-    todo, published = sorted(new), 0
+def judge(symbol: str, new: dict[str, tuple[int, dict]]) -> tuple[list[tuple[int, dict]], list[int]]:
+    """Judge new ticks (position, image by timestamp), store the alerts; those pending, the positions left."""
+    todo, pending = sorted(new), []
     history = History(symbol, todo[-1], len(todo) + SMA_LONG)
-    try:
-        with localcontext(EXACT):
-            places = history.places(todo[0])
-            if not history.reach(SMA_LONG + 1):
-                logger.info("%s: %d of %d ticks", symbol, len(history.items), SMA_LONG + 1)
-            while todo:
-                if (place := places.get(todo[0])) is None:
-                    logger.warning("%s %s: no longer in the table, or without a price", symbol, todo[0])
-                for alert in history.alerts(place) if place is not None else ():
-                    status = store(alert, new[todo[0]][1])
-                    logger.info("%s: %s", status, alert["message"])
-                    if status == "pending":
-                        publish(alert)
-                        published += 1
-                del todo[0]
-    except (ClientError, ConnectionError, HTTPClientError) as error:
-        status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        if status < 500 and not error.response["Error"]["Code"].startswith(THROTTLED):
-            raise
-        logger.warning("%s: %s", symbol, error)
-    return [new[timestamp][0] for timestamp in todo], published
+    with surviving(symbol), localcontext(EXACT):
+        while history.reach(len(history.items) + 1) and history.items[-1]["timestamp"]["S"] > todo[0]:
+            pass  # a late tick may lie further back
+        places = {item["timestamp"]["S"]: place for place, item in enumerate(history.items)}
+        if not history.reach(SMA_LONG + 1):
+            logger.info("%s: %d of %d ticks", symbol, len(history.items), SMA_LONG + 1)
+        while todo:
+            position, image = new[todo[0]]
+            for alert in history.alerts(places[todo[0]]) if todo[0] in places else ():  # else deleted since
+                status = store(alert, image)
+                logger.info("%s: %s", status, alert["message"])
+                pending += [(position, alert)] if status == "pending" else []
+            del todo[0]
+    return pending, [new[timestamp][0] for timestamp in todo]
 
 
 def report(**metrics: int) -> None:
@@ -229,21 +228,23 @@ def report(**metrics: int) -> None:
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
     """Alert on a DynamoDB stream batch; returns, as batchItemFailures, the record to go on from, if any."""
     records = event.get("Records") if isinstance(event, dict) else None
-    if not isinstance(records, list) or not all("dynamodb" in record for record in records):
+    if not isinstance(records, list) or not all(isinstance(r, dict) and "dynamodb" in r for r in records):
         raise ValueError("not a DynamoDB stream event (Records[].dynamodb): add the ticks table as trigger")
     new: dict[str, dict[str, tuple[int, dict]]] = {}
-    live = []
     for position, record in enumerate(records):
-        if record["eventName"] == "INSERT":
-            image = record["dynamodb"]["NewImage"]
-            symbol, timestamp = image["symbol"]["S"], image["timestamp"]["S"]
-            new.setdefault(symbol, {}).setdefault(timestamp, (position, image))
-            live += [] if "history" in image else [timestamp]
+        image = record["dynamodb"]["NewImage"] if record["eventName"] == "INSERT" else {}
+        if is_tick(image):
+            new.setdefault(image["symbol"]["S"], {}).setdefault(image["timestamp"]["S"], (position, image))
+        elif image:
+            logger.warning("not a tick, passed over: %s", record["dynamodb"].get("Keys"))
     with ThreadPoolExecutor(max_workers=8) as pool:
         judged = list(pool.map(judge, new, new.values()))
-    first = min((position for positions, _ in judged for position in positions), default=len(records))
+        pending = [alert for alerts, _ in judged for alert in alerts]
+        sent = pool.map(lambda alert: publish(*alert), pending)
+        unsent = [position for positions in sent for position in positions]
+    first = min([*unsent, *(position for _, left in judged for position in left)], default=len(records))
+    live = [at for ticks in new.values() for at, (_, image) in ticks.items() if "history" not in image]
     lag = int((time.time() - datetime.fromisoformat(min(live)).timestamp()) * 1000) if live else 0
-    alerts = sum(published for _, published in judged)
-    report(Records=len(records), Alerts=alerts, Retries=len(records) - first, Lag=lag)
+    report(Records=len(records), Alerts=len(pending) - len(unsent), Retries=len(records) - first, Lag=lag)
     again = [record["dynamodb"]["SequenceNumber"] for record in records[first : first + 1]]
     return {"batchItemFailures": [{"itemIdentifier": number} for number in again]}

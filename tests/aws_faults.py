@@ -60,7 +60,8 @@ class FaultyAws:
 
         def call(stubber: BotocoreStubber, event_name: str, request: AWSPreparedRequest, **rest: Any) -> Any:
             service, operation = event_name.split(".")[1:]
-            body = request.body if isinstance(request.body, bytes) else b""
+            body = request.body.encode() if isinstance(request.body, str) else request.body
+            body = body if isinstance(body, bytes) else b""  # objects go to S3 as files: their URL names them
             with lock:
                 key = operation, request.url.encode() + body
                 self.seen[key] += 1

@@ -93,9 +93,10 @@ class Table:
         pages = self.client.get_paginator("scan").paginate(TableName=self.definition["TableName"])
         return [item for page in pages for item in page["Items"]]
 
-    def put(self, item: dict[str, dict]) -> None:
-        """Put an item."""
-        self.client.put_item(TableName=self.definition["TableName"], Item=item)
+    def put(self, *items: dict[str, dict]) -> None:
+        """Put up to 25 items."""
+        puts = [{"PutRequest": {"Item": item}} for item in items]
+        self.client.batch_write_item(RequestItems={self.definition["TableName"]: puts})
 
     def empty(self) -> None:
         """Make the table anew."""

@@ -1,0 +1,872 @@
+"""StockTrendAnalysis: every crossover and anomaly alerted once, whatever the batches and failures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import random
+import time
+from bisect import bisect_right, insort
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from types import ModuleType, SimpleNamespace
+
+import pandas as pd
+import pytest
+from aws_faults import FaultyAws, Killed, seeded
+from botocore.exceptions import ClientError
+from conftest import ROOT, Table, Topic, resource
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stream_driver import EventSourceMapping, dynamodb_record, sequence_number
+
+from stream_stock_data import format_timestamp
+
+START = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)  # 09:30 in New York
+SUCCESS = {"batchItemFailures": []}
+
+
+def make_item(
+    symbol: str = "AAPL", minute: float = 0, *, price: object = 100, change: object = 0, **more
+) -> dict:
+    """An item of the ticks table, quoted so many minutes after START and fetched a second later."""
+    moment = START + timedelta(minutes=minute)
+    item = {
+        "symbol": {"S": symbol},
+        "timestamp": {"S": format_timestamp(moment)},
+        "fetched_at": {"S": format_timestamp(moment + timedelta(seconds=1))},
+        "price": {"N": str(price)},
+        "change_percent": {"N": str(change)},
+        "exchange_timezone": {"S": "America/New_York"},
+    }
+    return item | {name: value for name, value in more.items() if value is not None}
+
+
+def make_series(prices: list, symbol: str = "AAPL", **more) -> list[dict]:
+    """An item a minute."""
+    return [make_item(symbol, minute, price=price, **more) for minute, price in enumerate(prices)]
+
+
+def make_records(items: list[dict]) -> list[dict]:
+    return [dynamodb_record(item, number) for number, item in enumerate(items)]
+
+
+def invoke(handler: ModuleType, items: list[dict]) -> dict:
+    return handler.lambda_handler({"Records": make_records(items)}, None)
+
+
+def failure(number: int) -> dict:
+    """The response that makes Lambda go on from the record with this number."""
+    return {"batchItemFailures": [{"itemIdentifier": f"{number:021d}"}]}
+
+
+def put_all(table: Table, items: list[dict]) -> None:
+    for start in range(0, len(items), 25):
+        table.put(*items[start : start + 25])
+
+
+def statuses(table: Table) -> dict[str, str]:
+    """The alerts of the table: alert_id and status."""
+    return {item["alert_id"]["S"]: item["status"]["S"] for item in table.items()}
+
+
+def published(topic: Topic) -> list[str]:
+    """The alert_ids of the messages since the last call."""
+    return sorted(json.loads(envelope["Message"])["alert_id"] for envelope in topic.messages())
+
+
+@pytest.fixture
+def now(clock) -> None:
+    """A moment at which no tick of the first hour is too old to be published."""
+    clock.move_to(START + timedelta(minutes=10))
+
+
+# The averages cross at these minutes: up at 20 and 28, down at 23.
+UP_DOWN_UP = [100] * 20 + [101, 101, 101, 95, 95, 95, 95, 110, 110]
+
+
+def crossings(prices: list) -> dict[int, str]:
+    """BUY and SELL by position, found with pandas on whole numbers, so that equality is equality."""
+    scaled = pd.Series([int(Decimal(str(price)) * 10**6) for price in prices], dtype="int64")
+    spread = 20 * scaled.rolling(5).sum() - 5 * scaled.rolling(20).sum()
+    spread = spread[19:]
+    side = spread.where(spread == 0, spread / spread.abs())
+    last = side.where(side != 0).ffill(limit=499).shift()
+    signals = {}
+    for position in side.index[1:]:
+        if side[position] and (pd.isna(last[position]) or last[position] != side[position]):
+            signals[int(position)] = "BUY" if side[position] > 0 else "SELL"
+    return signals
+
+
+def expected_ids(prices: list, items: list[dict]) -> dict[str, int]:
+    """The alert_ids of the crossovers, and their positions."""
+    return {f"{items[at]['timestamp']['S']}#{signal}": at for at, signal in crossings(prices).items()}
+
+
+# --- Crossovers ------------------------------------------------------------------------------------
+
+
+def test_lambda_handler_crossovers_are_stored_published_and_marked(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now
+):
+    items = make_series(UP_DOWN_UP, change=1.5)
+    put_all(ticks_table, items)
+    assert invoke(stock_trend_analysis, items) == SUCCESS
+    at = [item["timestamp"]["S"] for item in items]
+    ids = [f"{at[20]}#BUY", f"{at[23]}#SELL", f"{at[28]}#BUY"]
+    assert statuses(alerts_table) == dict.fromkeys(ids, "sent")
+    assert published(topic) == ids
+    alert = next(item for item in alerts_table.items() if item["alert_id"]["S"] == ids[0])
+    assert alert == {
+        "symbol": {"S": "AAPL"},
+        "alert_id": {"S": ids[0]},
+        "timestamp": {"S": at[20]},
+        "signal": {"S": "BUY"},
+        "price": {"N": "101"},
+        "sma_short": {"N": "100.2000"},
+        "sma_long": {"N": "100.0500"},
+        "change_percent": {"N": "1.5"},
+        "message": {
+            "S": "BUY AAPL at 101 (+1.50% since the previous close), SMA-5 100.2000, SMA-20 100.0500"
+        },
+        "status": {"S": "sent"},
+        "expires_at": {"N": str(int(START.timestamp()) + 20 * 60 + 30 * 86_400)},
+    }
+
+
+def test_lambda_handler_message_reads_well_everywhere(
+    stock_trend_analysis, ticks_table, topic, now, monkeypatch
+):
+    items = make_series(UP_DOWN_UP[:21], change=1.5)
+    put_all(ticks_table, items)
+    calls = []
+    monkeypatch.setattr(stock_trend_analysis.sns, "publish", lambda **parameters: calls.append(parameters))
+    invoke(stock_trend_analysis, items)
+    (message,) = calls
+    texts = json.loads(message["Message"])
+    line = "BUY AAPL at 101 (+1.50% since the previous close), SMA-5 100.2000, SMA-20 100.0500"
+    assert message["Subject"] == line
+    assert texts["sms"] == texts["default"] == f"{line}. 2026-11-20 14:50 UTC. No investment advice."
+    assert texts["email"].startswith(texts["sms"])
+    assert "the average of 5 ticks has crossed above" in texts["email"]
+    for protocol in ("sqs", "lambda", "http", "https"):
+        fields = json.loads(texts[protocol])
+        assert fields["signal"] == "BUY"
+        assert fields["price"] == 101
+        assert fields["sma_short"] == 100.2
+    assert message["MessageStructure"] == "json"
+    assert {name: each["StringValue"] for name, each in message["MessageAttributes"].items()} == {
+        "symbol": "AAPL",
+        "signal": "BUY",
+    }
+
+
+@pytest.mark.parametrize(
+    ("ticks", "signals"),
+    [
+        ([100] * 20, {}),
+        ([101], {20: "BUY"}),
+        ([99], {20: "SELL"}),
+        (UP_DOWN_UP[20:], {20: "BUY", 23: "SELL", 28: "BUY"}),
+        ([101, 100, 99, 101], {20: "BUY"}),  # above, above, equal, above: a touch
+        ([101, 100, 99, 98], {20: "BUY", 23: "SELL"}),  # above, above, equal, below
+        ([101] + [100] * 24 + [101], {20: "BUY", 25: "SELL", 45: "BUY"}),  # equal from 40 to 44
+        ([101] + [100] * 24 + [99], {20: "BUY", 25: "SELL"}),
+    ],
+)
+def test_crossings_reference_on_series_worked_by_hand(ticks, signals):
+    """The reference that other tests use: averages equal at 19, then these ticks."""
+    assert crossings([100] * 20 + ticks) == signals
+
+
+def test_crossings_reference_needs_a_tick_before_the_first_averages():
+    assert crossings([100] * 19 + [101]) == {}
+
+
+class FakeTable:
+    """The calls that the handler makes, answered in memory: with moto a thousand series take minutes."""
+
+    class exceptions:
+        class ConditionalCheckFailedException(Exception):
+            def __init__(self, item: dict) -> None:
+                self.response = {"Item": item}
+
+    def __init__(self) -> None:
+        self.ticks: dict[str, list[tuple[str, dict]]] = {}
+        self.alerts: dict[tuple[str, str], dict] = {}
+        self.messages: list[dict] = []
+        self.queries = 0
+
+    def put_tick(self, item: dict) -> None:
+        insort(
+            self.ticks.setdefault(item["symbol"]["S"], []), (item["timestamp"]["S"], item), key=lambda t: t[0]
+        )
+
+    def query(self, *, ExpressionAttributeValues, Limit, ExclusiveStartKey=None, **_) -> dict:
+        ticks = self.ticks[ExpressionAttributeValues[":symbol"]["S"]]
+        until = ExclusiveStartKey or ExpressionAttributeValues[":until"]["S"]
+        end = bisect_right(ticks, until, key=lambda tick: tick[0]) - (ExclusiveStartKey is not None)
+        page = ticks[max(end - Limit, 0) : end][::-1]
+        self.queries += 1
+        answer = {"Items": [item for _, item in page]}
+        return answer | ({"LastEvaluatedKey": page[-1][0]} if len(page) == Limit else {})
+
+    def put_item(self, *, Item, **_) -> None:
+        key = Item["symbol"]["S"], Item["alert_id"]["S"]
+        if key in self.alerts:
+            raise self.exceptions.ConditionalCheckFailedException(self.alerts[key])
+        self.alerts[key] = Item
+
+    def publish(self, **message) -> None:
+        self.messages.append(message)
+
+    def update_item(self, *, Key, ExpressionAttributeValues, **_) -> None:
+        key = Key["symbol"]["S"], Key["alert_id"]["S"]
+        self.alerts[key] = self.alerts[key] | {"status": ExpressionAttributeValues[":sent"]}
+
+
+def random_prices(rng: random.Random) -> list[float]:
+    """Prices of one character: a walk, coarse steps with many equalities, flat stretches, a few levels."""
+    count, kind = rng.randint(15, 90), rng.randrange(4)
+    price, prices = float(rng.choice([1, 30, 250, 60_000])), []
+    while len(prices) < count:
+        if kind == 0:
+            price *= 1 + rng.gauss(0, 0.002)
+        elif kind == 1:
+            price += rng.choice([-0.01, 0, 0, 0, 0.01])
+        elif kind == 2 and rng.random() < 0.1:
+            prices += [price] * rng.randint(5, 40)
+            price *= 1 + rng.gauss(0, 0.01)
+        elif kind == 3:
+            price = rng.choice([100, 100, 101, 99, 102])
+        prices.append(round(max(price, 0.01), 4))
+    return prices[:count]
+
+
+def deliver_in_batches(handler: ModuleType, table: FakeTable, items: list[dict], rng: random.Random) -> None:
+    """Batches of any size; in some the table is ahead; some come twice or again from further back."""
+    start = 0
+    while start < len(items):
+        end = start + rng.randint(1, 40)
+        ahead = end + rng.choice([0, 0, 5])
+        for item in items[:ahead]:
+            if (
+                not table.ticks.get(item["symbol"]["S"])
+                or table.ticks[item["symbol"]["S"]][-1][0] < item["timestamp"]["S"]
+            ):
+                table.put_tick(item)
+        first = max(start - rng.choice([0, 0, 0, 10]), 0)
+        batch = items[first:end]
+        if rng.random() < 0.2:
+            rng.shuffle(batch)
+        batch += rng.sample(batch, rng.choice([0, 0, 1]))
+        assert invoke(handler, batch) == SUCCESS
+        start = end
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_lambda_handler_crossovers_of_1000_series_equal_the_reference(
+    stock_trend_analysis, monkeypatch, capsys, caplog, part
+):
+    caplog.set_level(logging.CRITICAL)
+    handler, total = stock_trend_analysis, 0
+    monkeypatch.setattr(handler, "MAX_AGE_SECONDS", 0)
+    for seed in range(part * 250, part * 250 + 250):
+        rng, table = random.Random(seed), FakeTable()
+        monkeypatch.setattr(handler, "dynamodb", table)
+        monkeypatch.setattr(handler, "sns", SimpleNamespace(publish=table.publish))
+        prices = random_prices(rng)
+        items = make_series(prices)
+        deliver_in_batches(handler, table, items, rng)
+        expected = expected_ids(prices, items)
+        assert {key[1] for key in table.alerts} == set(expected), f"seed {seed}"
+        ids = [json.loads(json.loads(each["Message"])["sqs"])["alert_id"] for each in table.messages]
+        assert sorted(ids) == sorted(expected), f"seed {seed}"
+        total += len(expected)
+    assert total > 500
+
+
+def sample_series() -> dict[str, list[str]]:
+    """The closing prices of sample_data by symbol."""
+    with (ROOT / "sample_data/four_stocks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {
+        symbol: [row["close"] for row in rows if row["symbol"] == symbol]
+        for symbol in sorted({row["symbol"] for row in rows})
+    }
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "GOOG", "IBM", "MSFT"])
+def test_lambda_handler_crossovers_of_real_prices_equal_the_reference(
+    stock_trend_analysis, ticks_table, alerts_table, topic, clock, symbol
+):
+    clock.move_to(START + timedelta(minutes=250))
+    prices = sample_series()[symbol]
+    items = make_series(prices, symbol, fetched_at={"S": format_timestamp(START + timedelta(minutes=250))})
+    start = 0
+    for size in (7, 100, 1, 33, 200):
+        put_all(ticks_table, items[start : start + size])
+        assert invoke(stock_trend_analysis, items[start : start + size]) == SUCCESS
+        start += size
+    expected = expected_ids(prices, items)
+    assert len(expected) >= 10
+    assert statuses(alerts_table) == dict.fromkeys(expected, "sent")
+    assert published(topic) == sorted(expected)
+
+
+def test_lambda_handler_lengths_of_the_averages_are_settings(
+    load_handler, ticks_table, alerts_table, topic, now
+):
+    handler = load_handler("stock_trend_analysis", SMA_SHORT="1", SMA_LONG="3")
+    items = make_series([100, 100, 100, 101])
+    put_all(ticks_table, items)
+    invoke(handler, items)
+    assert statuses(alerts_table) == {f"{items[3]['timestamp']['S']}#BUY": "sent"}
+
+
+@pytest.mark.parametrize(("flat", "signals"), [(60, 0), (400, 0), (499, 0), (500, 1), (600, 1)])
+@pytest.mark.parametrize("size", [1, 50])
+def test_lambda_handler_look_back_over_a_flat_market_is_500_ticks(
+    stock_trend_analysis, monkeypatch, flat, signals, size
+):
+    """Above, equal for so many ticks, above again: a crossover if the side before is out of sight."""
+    table = FakeTable()
+    monkeypatch.setattr(stock_trend_analysis, "dynamodb", table)
+    prices = [100] * 20 + [110] + [120] * (19 + flat) + [130]
+    items = make_series(prices, history={"BOOL": True})
+    for item in items:
+        table.put_tick(item)
+    assert invoke(stock_trend_analysis, items[-size:]) == SUCCESS
+    assert len(table.alerts) == signals
+    assert len(crossings(prices)) == 1 + signals
+    if size == 1:
+        assert table.queries <= 6
+
+
+def test_lambda_handler_fewer_than_21_ticks_says_so(
+    stock_trend_analysis, ticks_table, alerts_table, now, caplog
+):
+    caplog.set_level(logging.INFO)
+    items = make_series([100] * 12 + [200])
+    put_all(ticks_table, items)
+    invoke(stock_trend_analysis, items[-1:])
+    assert "AAPL: 13 of 21 ticks" in caplog.messages
+    assert statuses(alerts_table) == {}
+
+
+def test_lambda_handler_with_21_ticks_says_nothing_and_judges(
+    stock_trend_analysis, ticks_table, alerts_table, now, caplog
+):
+    caplog.set_level(logging.INFO)
+    items = make_series([100] * 20 + [200])
+    put_all(ticks_table, items)
+    invoke(stock_trend_analysis, items[-1:])
+    assert not any("of 21 ticks" in message for message in caplog.messages)
+    assert statuses(alerts_table) == {f"{items[20]['timestamp']['S']}#BUY": "sent"}
+
+
+def test_lambda_handler_late_tick_is_judged_at_its_own_place(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now
+):
+    items = make_series([100] * 20 + [99, 110] + [105] * 20)
+    late = items.pop(21)
+    put_all(ticks_table, items[:21])
+    invoke(stock_trend_analysis, items[:21])
+    assert published(topic) == [f"{items[20]['timestamp']['S']}#SELL"]
+    put_all(ticks_table, items[21:])
+    put_all(ticks_table, [late])
+    assert invoke(stock_trend_analysis, [late]) == SUCCESS
+    assert published(topic) == [f"{late['timestamp']['S']}#BUY"]
+
+
+def test_lambda_handler_late_tick_beside_a_new_one_is_found_behind_several_pages(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now
+):
+    items = make_series([100] * 20 + [101] + [100 + minute % 3 / 10 for minute in range(200)])
+    put_all(ticks_table, items)
+    assert invoke(stock_trend_analysis, [items[-1], items[20]]) == SUCCESS
+    assert f"{items[20]['timestamp']['S']}#BUY" in published(topic)
+
+
+def test_lambda_handler_other_changes_are_ignored(
+    stock_trend_analysis, ticks_table, alerts_table, now, faults
+):
+    items = make_series([100] * 20 + [200])
+    put_all(ticks_table, items)
+    faults.calls.clear()
+    for kind in ("MODIFY", "REMOVE"):
+        records = [dynamodb_record(item, number, event_name=kind) for number, item in enumerate(items)]
+        assert stock_trend_analysis.lambda_handler({"Records": records}, None) == SUCCESS
+    assert not faults.calls
+
+
+def test_lambda_handler_symbols_do_not_mix(stock_trend_analysis, ticks_table, alerts_table, topic, now):
+    items = [
+        item
+        for pair in zip(make_series([100] * 20 + [200], "NEW"), make_series([50] * 21, "^OLD"), strict=True)
+        for item in pair
+    ]
+    put_all(ticks_table, items)
+    assert invoke(stock_trend_analysis, items) == SUCCESS
+    assert [(item["symbol"]["S"], item["signal"]["S"]) for item in alerts_table.items()] == [("NEW", "BUY")]
+
+
+ODD_ITEMS = {
+    "no price": make_item(minute=20, price=None) | {"price": {"NULL": True}},
+    "price as a text": make_item(minute=20) | {"price": {"S": "100"}},
+    "no change": {name: value for name, value in make_item(minute=20).items() if name != "change_percent"},
+    "a timestamp of another form": make_item() | {"timestamp": {"S": "today"}},
+    "no day": make_item() | {"timestamp": {"S": "2026-06-31T00:00:00.000Z"}},
+    "the year 9999": make_item(change=9) | {"timestamp": {"S": "9999-12-31T23:59:59.999Z"}},
+    "fetched at no time": make_item(minute=20, change=9) | {"fetched_at": {"S": "never"}},
+    "fetched at a number": make_item(minute=20, change=9) | {"fetched_at": {"N": "0"}},
+    "keys only": {name: make_item(minute=20)[name] for name in ("symbol", "timestamp")},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ITEMS.values(), ids=ODD_ITEMS)
+def test_lambda_handler_item_put_by_hand_disturbs_nobody(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now, caplog, odd
+):
+    items = make_series([100] * 20)
+    last = make_item(minute=21, price=200)
+    put_all(ticks_table, [*items, odd, last])
+    assert invoke(stock_trend_analysis, [*items, odd, last]) == SUCCESS
+    assert published(topic) == [f"{last['timestamp']['S']}#BUY"]
+    assert any("not a tick" in message for message in caplog.messages)
+
+
+def test_lambda_handler_tick_deleted_since_is_passed_over(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now
+):
+    items = make_series([100] * 20 + [150, 200])
+    put_all(ticks_table, items[:20] + items[21:])
+    assert invoke(stock_trend_analysis, items) == SUCCESS
+    assert published(topic) == [f"{items[21]['timestamp']['S']}#BUY"]
+
+
+# --- Anomalies -------------------------------------------------------------------------------------
+
+
+def test_lambda_handler_anomaly_alerts_once_a_symbol_date_and_direction(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now
+):
+    changes = [4, 5, 5.01, 6, 4.9, 5.5, -5.5, 6, 0, -7]
+    items = [make_item(minute=minute, change=change) for minute, change in enumerate(changes)]
+    put_all(ticks_table, items)
+    for item in items:
+        assert invoke(stock_trend_analysis, [item]) == SUCCESS
+    ids = ["2026-11-20#ANOMALY#down", "2026-11-20#ANOMALY#up"]
+    assert published(topic) == ids
+    alerts = {item["alert_id"]["S"]: item for item in alerts_table.items()}
+    assert {key: alert["timestamp"]["S"] for key, alert in alerts.items()} == {
+        ids[0]: items[6]["timestamp"]["S"],
+        ids[1]: items[2]["timestamp"]["S"],
+    }
+    assert alerts[ids[1]]["message"]["S"] == "ANOMALY AAPL at 100 (+5.01% since the previous close)"
+
+
+def test_lambda_handler_anomaly_on_the_second_day_alerts_again(
+    stock_trend_analysis, ticks_table, topic, clock
+):
+    clock.move_to(START + timedelta(days=1))
+    days = [make_item(minute=minute, change=6) for minute in (0, 1, 24 * 60, 24 * 60 + 1)]
+    put_all(ticks_table, days)
+    for item in days:
+        item["fetched_at"] = {"S": format_timestamp(START + timedelta(days=1))}
+        invoke(stock_trend_analysis, [item])
+    assert published(topic) == ["2026-11-20#ANOMALY#up", "2026-11-21#ANOMALY#up"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour", "date"),
+    [
+        ("America/New_York", 1, "2026-11-19"),
+        ("Asia/Tokyo", 23, "2026-11-21"),
+        (None, 23, "2026-11-20"),
+        ("Mars/Olympus", 23, "2026-11-20"),
+        ("../etc/passwd", 23, "2026-11-20"),
+        ("America", 23, "2026-11-20"),
+    ],
+)
+def test_lambda_handler_anomaly_counts_by_the_date_at_the_exchange(
+    stock_trend_analysis, ticks_table, topic, now, caplog, zone, hour, date
+):
+    item = make_item(change=-6, timestamp={"S": f"2026-11-20T{hour:02}:00:00.000Z"})
+    del item["exchange_timezone"]
+    if zone:
+        item["exchange_timezone"] = {"S": zone}
+    put_all(ticks_table, [item])
+    assert invoke(stock_trend_analysis, [item]) == SUCCESS
+    assert published(topic) == [f"{date}#ANOMALY#down"]
+    assert any("unknown time zone" in message for message in caplog.messages) == (
+        zone in ("Mars/Olympus", "../etc/passwd", "America")
+    )
+
+
+def test_lambda_handler_crossover_and_anomaly_of_one_tick_are_two_alerts(
+    stock_trend_analysis, ticks_table, topic, now
+):
+    items = [*make_series([100] * 20), make_item(minute=20, price=110, change=10)]
+    put_all(ticks_table, items)
+    invoke(stock_trend_analysis, items)
+    assert published(topic) == ["2026-11-20#ANOMALY#up", f"{items[-1]['timestamp']['S']}#BUY"]
+
+
+@pytest.mark.parametrize(("threshold", "ids"), [("3", ["2026-11-20#ANOMALY#up"]), ("4", [])])
+def test_lambda_handler_anomaly_threshold_is_a_setting(
+    load_handler, ticks_table, alerts_table, topic, now, threshold, ids
+):
+    put_all(ticks_table, [make_item(change=4)])
+    invoke(load_handler("stock_trend_analysis", ANOMALY_PERCENT=threshold), [make_item(change=4)])
+    assert published(topic) == ids
+
+
+def test_lambda_handler_largest_numbers_of_dynamodb_make_an_alert(
+    stock_trend_analysis, ticks_table, topic, now
+):
+    items = make_series(["1E+125", "3E-130"] * 10 + ["9.9999999999999999999999999999999999999E+125"])
+    put_all(ticks_table, items)
+    assert invoke(stock_trend_analysis, items) == SUCCESS
+    assert len(published(topic)) == 1
+
+
+# --- What is muted -----------------------------------------------------------------------------------
+
+
+def test_lambda_handler_history_is_recorded_and_not_published(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now
+):
+    items = make_series(UP_DOWN_UP, change=6, history={"BOOL": True})
+    put_all(ticks_table, items)
+    invoke(stock_trend_analysis, items)
+    assert set(statuses(alerts_table).values()) == {"historical"}
+    assert len(statuses(alerts_table)) == 4
+    assert published(topic) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "age", "status"),
+    [
+        ("15", 14, "sent"),
+        ("15", 16, "historical"),
+        ("60", 59, "sent"),
+        ("0", 100_000, "sent"),
+        ("", 16, "historical"),
+    ],
+)
+def test_lambda_handler_signal_fetched_too_long_ago_is_recorded_only(
+    load_handler, ticks_table, alerts_table, topic, clock, limit, age, status
+):
+    items = make_series(UP_DOWN_UP[:21])
+    put_all(ticks_table, items)
+    clock.move_to(START + timedelta(minutes=20, seconds=1) + timedelta(minutes=age))
+    handler = load_handler("stock_trend_analysis", ALERT_MAX_AGE_MINUTES=limit)
+    invoke(handler, items)
+    assert statuses(alerts_table) == {f"{items[20]['timestamp']['S']}#BUY": status}
+    assert bool(published(topic)) == (status == "sent")
+
+
+def test_lambda_handler_old_quote_just_fetched_is_published(stock_trend_analysis, ticks_table, topic, clock):
+    """A quote delayed by the exchange is as new as it can be."""
+    clock.move_to(START + timedelta(hours=5))
+    fetched_at = {"S": format_timestamp(START + timedelta(hours=5))}
+    items = make_series([100] * 20 + [101], fetched_at=fetched_at)
+    put_all(ticks_table, items)
+    invoke(stock_trend_analysis, items)
+    assert len(published(topic)) == 1
+
+
+def test_lambda_handler_cooldown_mutes_crossovers_of_the_same_symbol(
+    load_handler, ticks_table, alerts_table, topic, now
+):
+    handler = load_handler("stock_trend_analysis", ALERT_COOLDOWN_MINUTES="5")
+    items = [*make_series(UP_DOWN_UP), make_item(minute=29, price=110, change=7)]
+    items += make_series([100] * 22 + [101], "MSFT")
+    put_all(ticks_table, items)
+    for start in range(0, len(items), 22):
+        invoke(handler, items[start : start + 22])
+    alerts = {
+        (item["symbol"]["S"], item["alert_id"]["S"]): item["status"]["S"] for item in alerts_table.items()
+    }
+    at = [item["timestamp"]["S"] for item in items]
+    assert alerts == {
+        ("AAPL", f"{at[20]}#BUY"): "sent",
+        ("AAPL", f"{at[23]}#SELL"): "muted",
+        ("AAPL", f"{at[28]}#BUY"): "sent",
+        ("AAPL", "2026-11-20#ANOMALY#up"): "sent",
+        ("MSFT", f"{at[22]}#BUY"): "sent",
+    }
+    assert len(published(topic)) == 4
+
+
+def test_lambda_handler_muted_alerts_do_not_prolong_the_cooldown(
+    load_handler, ticks_table, alerts_table, topic, now
+):
+    handler = load_handler("stock_trend_analysis", ALERT_COOLDOWN_MINUTES="5", SMA_SHORT="1", SMA_LONG="2")
+    items = make_series([100, 101] * 6)
+    put_all(ticks_table, items)
+    invoke(handler, items)
+    sent = [key for key, status in sorted(statuses(alerts_table).items()) if status == "sent"]
+    at = [item["timestamp"]["S"] for item in items]
+    assert [key.rpartition("#")[0] for key in sent] == [at[2], at[7]]
+
+
+# --- Failures ----------------------------------------------------------------------------------------
+
+
+def test_lambda_handler_redelivery_repeats_nothing(
+    stock_trend_analysis, ticks_table, alerts_table, topic, clock
+):
+    clock.move_to(START + timedelta(minutes=10))
+    items = make_series(UP_DOWN_UP, change=6)
+    put_all(ticks_table, items)
+    invoke(stock_trend_analysis, items)
+    before = published(topic), statuses(alerts_table)
+    clock.shift(3600)
+    for batch in (items, items[10:], items[:25], items[::-1]):
+        assert invoke(stock_trend_analysis, batch) == SUCCESS
+    assert published(topic) == []
+    assert statuses(alerts_table) == before[1]
+
+
+@pytest.mark.parametrize("fault", ["throttled", "error", "unreachable"])
+@pytest.mark.parametrize("operation", ["Query", "PutItem", "Publish"])
+def test_lambda_handler_failed_call_is_reported_and_the_retry_alerts_once(
+    stock_trend_analysis, ticks_table, alerts_table, topic, clock, faults, operation, fault
+):
+    clock.move_to(START + timedelta(minutes=10))
+    items = make_series([100] * 20 + [101, 90])
+    other = make_series([50] * 20 + [51], "MSFT")
+    put_all(ticks_table, items + other)
+    faults.plan = lambda called, body, count: fault if called == operation and b"AAPL" in body else None
+    first = 0 if operation == "Query" else 20
+    assert invoke(stock_trend_analysis, items + other) == failure(first)
+    assert len(published(topic)) == 1  # MSFT's
+    faults.plan = lambda called, body, count: None
+    clock.shift(3600)  # a pending alert is published whatever its age
+    assert invoke(stock_trend_analysis, (items + other)[first:]) == SUCCESS
+    sent = [item for item in alerts_table.items() if item["status"]["S"] == "sent"]
+    if operation == "Publish":
+        assert len(published(topic)) == 2
+        assert len(sent) == 3
+    else:  # stored only now: too old
+        assert published(topic) == []
+        assert len(sent) == 1
+
+
+@pytest.mark.parametrize("operation", ["Query", "PutItem", "UpdateItem"])
+def test_lambda_handler_short_failure_of_dynamodb_is_ridden_out(
+    stock_trend_analysis, ticks_table, topic, now, faults, operation
+):
+    items = make_series([100] * 20 + [101])
+    put_all(ticks_table, items)
+    faults.plan = lambda called, body, count: "lost" if called == operation and count <= 3 else None
+    assert invoke(stock_trend_analysis, items) == SUCCESS
+    assert len(published(topic)) == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault", "messages"),
+    [
+        ("PutItem", "killed", 1),
+        ("PutItem", "killed_after", 1),
+        ("Publish", "killed", 1),
+        ("Publish", "killed_after", 2),
+        ("Publish", "lost", 2),
+        ("UpdateItem", "killed", 2),
+        ("UpdateItem", "throttled", 2),
+        ("UpdateItem", "killed_after", 1),
+    ],
+)
+def test_lambda_handler_message_repeats_only_between_publish_and_mark(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now, faults, operation, fault, messages
+):
+    items = make_series([100] * 20 + [101])
+    put_all(ticks_table, items)
+    faults.plan = lambda called, body, count: fault if called == operation and not faults.is_over else None
+    faults.is_over = False
+    if fault.startswith("killed"):
+        with pytest.raises(Killed):
+            invoke(stock_trend_analysis, items)
+    else:
+        assert invoke(stock_trend_analysis, items) == failure(20)
+    faults.revive()
+    faults.is_over = True
+    assert invoke(stock_trend_analysis, items) == SUCCESS
+    assert len(published(topic)) == messages
+    assert list(statuses(alerts_table).values()) == ["sent"]
+
+
+@pytest.mark.parametrize("operation", ["Query", "PutItem", "Publish", "UpdateItem"])
+def test_lambda_handler_error_that_no_retry_mends_is_raised(
+    stock_trend_analysis, ticks_table, now, faults, operation
+):
+    items = make_series([100] * 20 + [101])
+    put_all(ticks_table, items)
+    faults.plan = lambda called, body, count: "denied" if called == operation else None
+    with pytest.raises(ClientError, match="AccessDenied"):
+        invoke(stock_trend_analysis, items)
+
+
+FAULTS = ("throttled", "error", "unreachable", "lost", "denied", "killed", "killed_after")
+
+
+@pytest.mark.parametrize("part", range(2))
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_lambda_handler_under_any_schedule_alerts_each_signal_at_least_once(
+    stock_trend_analysis: ModuleType,
+    ticks_table: Table,
+    alerts_table: Table,
+    topic: Topic,
+    faults: FaultyAws,
+    clock,
+    caplog,
+    part,
+    seed,
+):
+    caplog.set_level(logging.CRITICAL)
+    faults.revive()
+    faults.plan = lambda operation, body, count: None
+    clock.move_to(START + timedelta(minutes=60))
+    ticks_table.empty()
+    alerts_table.empty()
+    topic.messages()
+    rng = random.Random(f"{part}/{seed}")
+    now, expected, shards = {"S": format_timestamp(START + timedelta(minutes=60))}, set(), []
+    for symbol in ("AAPL", "MSFT", "IBM")[: rng.randint(1, 3)]:
+        prices = [100 + rng.choice([-1, 0, 0, 1]) for _ in range(rng.randint(20, 35))]
+        items = make_series(prices, symbol, fetched_at=now)
+        put_all(ticks_table, items)
+        shards.append(make_records(items))
+        expected |= {(symbol, key) for key in expected_ids(prices, items)}
+    worst = rng.choice([0, 0.2, 0.5])
+    decide = seeded(rng.random(), {fault: worst * rng.random() / 3 for fault in FAULTS})
+    repeats = []
+
+    def plan(operation: str, body: bytes, count: int) -> str | None:
+        fault = decide(operation, body, count)
+        if operation in ("Publish", "UpdateItem") and fault:
+            repeats.append(fault)
+        return fault
+
+    def handler(event: dict, context: object) -> dict:
+        faults.revive()
+        return stock_trend_analysis.lambda_handler(event, context)
+
+    faults.plan = plan
+    discarded = {}
+    mapping = EventSourceMapping(
+        resource("dynamodb_mapping") | {"BatchSize": rng.randint(1, 40)},
+        handler,
+        sleep=clock.shift,
+        discard=discarded.__setitem__,
+        rng=rng,
+        halves_first_failure=rng.random() < 0.5,
+    )
+    mapping.run(*shards)
+    faults.plan = lambda operation, body, count: None
+    for body in discarded.values():
+        assert handler(json.loads(json.loads(body)["payload"]), None) == SUCCESS
+
+    alerts = {
+        (item["symbol"]["S"], item["alert_id"]["S"]): item["status"]["S"] for item in alerts_table.items()
+    }
+    messages = [json.loads(envelope["Message"]) for envelope in topic.messages()]
+    sent = [(message["symbol"], message["alert_id"]) for message in messages]
+    assert set(alerts) == expected
+    assert set(alerts.values()) <= {"sent", "historical"}
+    assert set(sent) == {key for key, status in alerts.items() if status == "sent"}
+    if time.time() < (START + timedelta(minutes=75)).timestamp():
+        assert "historical" not in alerts.values()
+    if not repeats:
+        assert len(sent) == len(set(sent))
+
+
+# --- Calls, reports, settings, events ------------------------------------------------------------------
+
+
+def test_lambda_handler_makes_one_query_a_symbol_and_three_calls_an_alert(
+    stock_trend_analysis, ticks_table, now, faults
+):
+    symbols = ["AAPL", "MSFT", "IBM"]
+    items = [item for symbol in symbols for item in make_series(UP_DOWN_UP + [200] * 100, symbol)]
+    put_all(ticks_table, items)
+    faults.calls.clear()
+    invoke(stock_trend_analysis, items)
+    count = len(crossings(UP_DOWN_UP + [200] * 100)) * 3
+    assert faults.calls == {"Query": 3, "PutItem": count, "Publish": count, "UpdateItem": count}
+
+
+def metrics(output: str) -> list[dict]:
+    """The embedded-metric-format lines of what was printed."""
+    return [json.loads(line) for line in output.splitlines() if line.startswith('{"_aws"')]
+
+
+def test_lambda_handler_reports_a_line_and_metrics_a_batch(
+    stock_trend_analysis, ticks_table, clock, capsys, caplog
+):
+    caplog.set_level(logging.INFO)
+    items = make_series([100] * 20 + [101])
+    put_all(ticks_table, items)
+    clock.move_to(START + timedelta(minutes=21))
+    invoke(stock_trend_analysis, items[-2:])
+    (line,) = metrics(capsys.readouterr().out)
+    expected = {"Records": 2, "Alerts": 1, "Retries": 0, "Lag": 120_000}
+    assert {name: line[name] for name in expected} == expected
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "StockMarketStreaming"
+    assert line["FunctionName"] == "StockTrendAnalysis"
+    units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
+    assert units == dict.fromkeys(("Records", "Alerts", "Retries"), "Count") | {"Lag": "Milliseconds"}
+    assert line["_aws"]["Timestamp"] == int(time.time() * 1000)
+    assert "Records 2, Alerts 1, Retries 0, Lag 120000" in caplog.messages
+    assert any(message.startswith("pending: BUY AAPL at 101") for message in caplog.messages)
+
+
+def test_lambda_handler_counts_what_lambda_will_send_again(
+    stock_trend_analysis, ticks_table, now, faults, capsys
+):
+    items = make_series([100] * 20 + [101])
+    put_all(ticks_table, items)
+    faults.plan = lambda operation, body, count: "error" if operation == "Publish" else None
+    invoke(stock_trend_analysis, items)
+    (line,) = metrics(capsys.readouterr().out)
+    assert (line["Alerts"], line["Retries"]) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["TABLE_NAME", "ALERTS_TABLE_NAME", "SNS_TOPIC_ARN"])
+def test_import_missing_variable_is_named(load_handler, monkeypatch, name):
+    with pytest.raises(KeyError, match=f"set {name} in"):
+        load_handler("stock_trend_analysis", **{name: ""})
+
+
+@pytest.mark.parametrize(("short", "long"), [("20", "20"), ("0", "20"), ("30", "20")])
+def test_import_averages_of_impossible_lengths_are_refused(load_handler, short, long):
+    with pytest.raises(ValueError, match="SMA_SHORT must be above 0 and below SMA_LONG"):
+        load_handler("stock_trend_analysis", SMA_SHORT=short, SMA_LONG=long)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [{"key1": "value1"}, {}, [], None, {"Records": None}, {"Records": [{"kinesis": {}}]}, {"Records": [1]}],
+    ids=str,
+)
+def test_lambda_handler_other_event_says_which_trigger_it_expects(stock_trend_analysis, event):
+    with pytest.raises(ValueError, match="add the ticks table as trigger"):
+        stock_trend_analysis.lambda_handler(event, None)
+
+
+def test_sequence_numbers_of_the_records_are_those_reported():
+    assert failure(7)["batchItemFailures"][0]["itemIdentifier"] == sequence_number(
+        make_records([make_item()] * 8)[7]
+    )
