@@ -10,7 +10,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-for part in inventory stream tables bucket topic roles functions mappings analytics summary; do
+for part in inventory stream tables bucket topic roles functions mappings analytics saved_queries summary; do
   # shellcheck source=/dev/null
   source "$SCRIPTS/lib/$part.sh"
 done
@@ -31,7 +31,7 @@ main() {
   fi
   ensure ensure_stream ensure_ticks_table ensure_alerts_table ensure_bucket ensure_topic \
     ensure_processor_role ensure_analyst_role ensure_catalog ensure_workgroup
-  ensure ensure_processor ensure_analyst
+  ensure ensure_processor ensure_analyst ensure_queries
   ensure ensure_stream_mapping ensure_table_mapping
   print_summary
 }

@@ -286,7 +286,7 @@ def test_condition_on_the_day_gets_past_the_view_to_the_folders(archive, tmp_pat
     with duckdb.connect() as connection:
         sql = sql.replace("FROM stock_data_table ", f"FROM {source} ")
         plan = connection.execute(f"EXPLAIN ANALYZE {sql}").fetchall()[0][1]
-    assert re.findall(r"Files?(?: Read)?: +(\d+)(?:/(\d+))?", plan), plan
+    assert "Scanning Files: 1/365" in plan
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# Running a query in Athena and showing its result. Sourced after inventory.sh.
+
+# translate_query FILE: for the emulator, whose Athena is DuckDB; to $TEMPORARY/translated.sql, without parameters.
+translate_query() {
+  local python=$ROOT/.venv/bin/python
+  [[ -x $python ]] || python=python3
+  "$python" -c 'import sqlglot' 2>/dev/null ||
+    die 'a query on the emulator needs sqlglot: .venv/bin/pip install -r requirements-athena.txt'
+  "$python" "$SCRIPTS/lib/local_query.py" "$1" ${literals[@]+"${literals[@]}"} >"$TEMPORARY/translated.sql" || exit 1
+  literals=()
+}
+
+# run_query FILE: with $literals, to its end; sets $execution, $kind (DML, DDL) and $scanned (bytes).
+run_query() {
+  local state began=$SECONDS gone='InvalidRequestException|EntityNotFoundException|MetadataException'
+  local parameters=()
+  ((${#literals[@]} == 0)) || parameters=(--execution-parameters "${literals[@]}")
+  call_unless "$gone" athena start-query-execution --work-group "$WORKGROUP" --query-string "file://$1" \
+    --query-execution-context "Database=$DATABASE" ${parameters[@]+"${parameters[@]}"} \
+    --query QueryExecutionId --output text || refused
+  execution=$REPLY
+  trap 'stop_query' INT TERM HUP
+  while
+    call athena get-query-execution --query-execution-id "$execution" --output text --query \
+      'QueryExecution.[Status.State,Statistics.DataScannedInBytes,StatementType,Status.StateChangeReason]'
+    IFS=$'\t' read -r state scanned kind reason <<<"$REPLY"
+    [[ $state == QUEUED || $state == RUNNING ]]
+  do
+    [[ ! -t 2 ]] || printf '\r%s %s s' "$state" $((SECONDS - began)) >&2
+    sleep 0.3
+  done
+  [[ ! -t 2 ]] || printf '\r\033[K' >&2
+  [[ $state == SUCCEEDED ]] || die "the query failed: ${reason%%$'\n'*}$(remedy "$reason")"
+}
+
+# What Athena says when it does not take a query is in the last error file.
+refused() {
+  local text
+  text=$(cat "$TEMPORARY"/errors.*)
+  text=${text#*operation: }
+  die "Athena does not take the query: ${text%%$'\n'*}$(remedy "$text")"
+}
+
+remedy() {
+  case $1 in
+    *orkGroup* | *orkgroup* | *'output location'* | *NOT_FOUND* | *'does not exist'*)
+      printf ' (is everything set up? run scripts/setup.sh)'
+      ;;
+    *'Bytes scanned limit'*) printf ' (ask for fewer days, or see athena/export_parquet.sql)' ;;
+  esac
+}
+
+stop_query() {
+  trap - INT TERM HUP
+  call athena stop-query-execution --query-execution-id "$execution"
+  log 'interrupted: the query is stopped'
+  exit 130
+}
+
+# print_result table|csv
+print_result() {
+  if [[ $kind != DML ]]; then
+    log "done, $scanned bytes scanned"
+    return
+  fi
+  call athena get-query-results --query-execution-id "$execution" --query ResultSet.Rows --output json
+  ! is_local || scanned=unknown
+  printf '%s' "$REPLY" | python3 "$SCRIPTS/lib/print_rows.py" "$1" "$scanned" || explain_nothing
+}
+
+# No rows: is nothing there, or does nothing match?
+explain_nothing() {
+  call s3api list-objects-v2 --bucket "$BUCKET_NAME" --prefix raw-data/ --max-keys 1 --query KeyCount --output text
+  [[ $REPLY != 0 && $REPLY != None ]] ||
+    die "no data yet: start the producer, python stream_stock_data.py; ticks are here some seconds after they come"
+  log 'nothing in the archive matches: try more days, such as --param days=90, or scripts/query.sh latest_quotes'
+}

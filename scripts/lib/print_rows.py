@@ -1,0 +1,80 @@
+"""Prints the rows of an Athena result, JSON on standard input; what they cost goes to standard error.
+
+    print_rows.py table|csv BYTES_SCANNED|unknown
+
+On a terminal a table is cut to its width. Exit status 3 when there are no rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+
+# https://aws.amazon.com/athena/pricing/
+DOLLARS_PER_TERABYTE = 5
+LEAST_BYTES = 10 * 2**20
+NUMBER = re.compile(r"-?\d+(\.\d+)?(E-?\d+)?")
+NARROWEST = 3
+
+
+def cost(scanned: int) -> float:
+    """US dollars for a query that scanned so many bytes."""
+    return max(scanned, LEAST_BYTES) / 2**40 * DOLLARS_PER_TERABYTE
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    for unit, factor in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def widths_of(rows: list[list[str]], width: int) -> list[int]:
+    """Column widths, the widest made narrower until all fit (or none can give any more)."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    while width and sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def table(rows: list[list[str]], width: int) -> Iterable[str]:
+    """Lines with aligned columns, numbers to the right, cut to a width (0: as wide as they are)."""
+    widths = widths_of(rows, width)
+    right = [all(NUMBER.fullmatch(cell) for cell in column[1:] if cell) for column in zip(*rows, strict=True)]
+    for place, row in enumerate(rows):
+        cells = [
+            (text if len(text) <= size else f"{text[: size - 1]}…")
+            for text, size in zip(row, widths, strict=True)
+        ]
+        yield "  ".join(
+            cell.rjust(size) if to_right else cell.ljust(size)
+            for cell, size, to_right in zip(cells, widths, right, strict=True)
+        ).rstrip()
+        if place == 0:
+            yield "  ".join("-" * size for size in widths)
+
+
+def main(form: str, scanned: str) -> int:
+    """Print; returns the exit status."""
+    rows = [[cell.get("VarCharValue", "") for cell in row["Data"]] for row in json.load(sys.stdin) or []]
+    if form == "csv":
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+    elif len(rows) > 1:
+        # A cell is data: a line break or an escape sequence in it is not the terminal's business.
+        shown = [["".join(c if c.isprintable() else "·" for c in cell) for cell in row] for row in rows]
+        width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
+        print("\n".join(table(shown, width)))
+    summary = f"{len(rows) - 1 if rows else 0} rows"
+    if scanned != "unknown":
+        summary += f", {size(int(scanned))} scanned, ${cost(int(scanned)):.6f}"
+    print(summary, file=sys.stderr)
+    return 0 if len(rows) > 1 else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
