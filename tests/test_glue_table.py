@@ -51,6 +51,11 @@ def test_days_are_projected_onto_the_folders_of_the_archive():
     assert re.search(r"\"?raw-data/dt=", (ROOT / "lambdas" / "process_stock_data.py").read_text())
 
 
+def test_columns_begin_with_the_ten_of_a_plain_quote_in_their_order():
+    plain = "symbol open high low price previous_close change change_percent volume timestamp"
+    assert list(COLUMNS)[:10] == plain.split()
+
+
 @pytest.mark.parametrize("name", ["dt", *COLUMNS])
 def test_column_names_are_lower_case_as_hive_wants(name):
     assert re.fullmatch(r"[a-z_]+", name)
