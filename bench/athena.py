@@ -7,8 +7,8 @@ Makes one trading day (780 ticks a symbol, one every 30 s) of the simulated mark
 writes it as: one plain JSON object a record, as tutorials do; gzip objects of 500 records, one poll, made by
 the code of ProcessStockData; and the Parquet files of athena/export_parquet.sql, in its 50 buckets. Every day
 of the month is alike: bytes, seconds and the objects of the first two are times 21. Of the first layout
-20,000 objects are written, and scaled: a day has 390,000. The query is the month's highest price of one symbol, run
-by DuckDB over the real files. Ends with status 1 if a target is missed. Takes half a minute.
+20,000 objects are written, and scaled: a day has 390,000. The query is the month's highest price of one
+symbol, run by DuckDB over the real files. Ends with status 1 if a target is missed. Takes half a minute.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import duckdb
 import numpy as np
@@ -273,6 +274,15 @@ def test_export_writes_parquet_sorted_by_symbol_that_holds_the_same_ticks(archiv
     assert list(rows["symbol"]) == list(expected["symbol"])
     assert list(rows["timestamp"]) == list(expected["timestamp"])
     assert list(rows["price"]) == list(expected["price"])
+
+
+@pytest.mark.parametrize("zone", ["Etc/GMT+12", "Etc/GMT-14"])  # never the same date
+def test_current_date_is_that_of_utc_wherever_the_emulator_runs(zone):
+    with duckdb.connect() as connection:
+        connection.execute(f"SET TimeZone = '{zone}'")
+        sql = translate("SELECT current_date AS today", [])
+        before = datetime.now(UTC).date()
+        assert before <= connection.execute(sql).fetchall()[0][0] <= datetime.now(UTC).date()
 
 
 def test_condition_on_the_day_gets_past_the_view_to_the_folders(archive, tmp_path):
