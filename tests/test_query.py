@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from athena_data import BUCKET, DATABASE, WORKGROUP, Athena
-from emulator import aws_environment, ministack
+from emulator import ACCOUNT_ID, aws_environment, ministack
 from test_scripts import ROOT, Project, copy_project, quick_cli  # noqa: F401
 
 from stream_stock_data import build_tick
@@ -187,6 +188,39 @@ def test_query_table_fits_the_terminal(query):
     assert len(lines) == 4
     assert max(map(len, lines)) <= 60
     assert "…" in shown.decode()
+
+
+def test_query_that_runs_shows_its_progress_and_is_stopped_by_ctrl_c(tmp_path):
+    project = Project(copy_project(tmp_path / "project"), aws_environment())
+    (tmp_path / "aws").write_text(
+        f"""#!/bin/sh
+echo "$*" >>{project.calls}
+case "$*" in
+  *get-caller-identity*) echo {ACCOUNT_ID} ;;
+  *start-query-execution*) echo the-query ;;
+  *get-query-execution*) printf 'RUNNING\\t0\\tDML\\tNone\\n' ;;
+esac
+"""
+    )
+    (tmp_path / "aws").chmod(0o755)
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [project.folder / "scripts/query.sh", "latest_quotes"],
+        env=project.environment | {"PATH": f"{tmp_path}{os.pathsep}{project.environment['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+        start_new_session=True,
+    )
+    os.close(follower)
+    shown = b""
+    while b"RUNNING" not in shown:
+        shown += os.read(leader, 4096)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    os.close(leader)
+    last = project.calls.read_text().splitlines()[-1]
+    assert last == "athena stop-query-execution --query-execution-id the-query"
 
 
 @pytest.fixture

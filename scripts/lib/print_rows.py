@@ -69,11 +69,12 @@ def main(form: str, scanned: str) -> int:
         shown = [["".join(c if c.isprintable() else "·" for c in cell) for cell in row] for row in rows]
         width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
         print("\n".join(table(shown, width)))
-    summary = f"{len(rows) - 1 if rows else 0} rows"
+    count = max(len(rows) - 1, 0)
+    summary = f"{count:,} row{'s' * (count != 1)}"
     if scanned != "unknown":
         summary += f", {size(int(scanned))} scanned, ${cost(int(scanned)):.6f}"
     print(summary, file=sys.stderr)
-    return 0 if len(rows) > 1 else 3
+    return 0 if count else 3
 
 
 if __name__ == "__main__":
