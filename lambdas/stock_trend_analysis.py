@@ -38,8 +38,7 @@ MAX_AGE_SECONDS = float(os.environ.get("ALERT_MAX_AGE_MINUTES") or "15") * 60
 COOLDOWN = timedelta(minutes=float(os.environ.get("ALERT_COOLDOWN_MINUTES") or "0"))
 RETENTION_SECONDS = int(os.environ.get("RETENTION_DAYS") or "30") * 86_400
 
-LEGEND = f"BUY, SELL: the average of {SMA_SHORT} ticks has crossed above, below that of {SMA_LONG} ticks.\n"
-LEGEND += f"ANOMALY: the price is more than {ANOMALY_PERCENT}% off the previous close."
+LEGEND = f"BUY, SELL: the average of {SMA_SHORT} ticks has crossed above, below that of {SMA_LONG} ticks."
 LOOKBACK = 500  # ticks, in search of the last one at which the averages differed
 EXACT, STORABLE = Context(prec=500), Context(prec=38)  # any sum of DynamoDB's numbers; such a number
 TIMESTAMP = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -198,7 +197,7 @@ def publish(position: int, alert: dict[str, Any]) -> list[int]:
 
 def judge(symbol: str, new: dict[str, tuple[int, dict]]) -> tuple[list[tuple[int, dict]], list[int]]:
     """Judge new ticks (position, image by timestamp), store the alerts; those pending, the positions left."""
-    todo, pending = sorted(new), []
+    todo, pending = sorted(new), {}
     history = History(symbol, todo[-1], len(todo) + SMA_LONG)
     with surviving(symbol), localcontext(EXACT):
         while history.reach(len(history.items) + 1) and history.items[-1]["timestamp"]["S"] > todo[0]:
@@ -211,9 +210,10 @@ def judge(symbol: str, new: dict[str, tuple[int, dict]]) -> tuple[list[tuple[int
             for alert in history.alerts(places[todo[0]]) if todo[0] in places else ():  # else deleted since
                 status = store(alert, image)
                 logger.info("%s: %s", status, alert["message"])
-                pending += [(position, alert)] if status == "pending" else []
+                if status == "pending":  # a day's second anomaly finds the first one pending still
+                    pending.setdefault(alert["alert_id"], (position, alert))
             del todo[0]
-    return pending, [new[timestamp][0] for timestamp in todo]
+    return list(pending.values()), [new[timestamp][0] for timestamp in todo]
 
 
 def report(**metrics: int) -> None:

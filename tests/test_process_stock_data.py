@@ -19,7 +19,7 @@ from aws_faults import FaultyAws, Killed, seeded
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 from conftest import Bucket, Table, resource
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from stream_driver import EventSourceMapping, kinesis_record, sequence_number
 
@@ -425,6 +425,7 @@ FAULTS = ("throttled", "error", "unreachable", "lost", "partial", "denied", "kil
     derandomize=True,
     deadline=None,
     database=None,
+    phases=[Phase.generate],  # a seed cannot be shrunk
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(seed=st.integers(0, 2**32 - 1))
