@@ -1,4 +1,4 @@
-"""The handlers of the classic tutorial, re-created as plainly as they are taught: the yardstick of handlers.py.
+"""The handlers of the classic tutorial, re-created as plainly as they are taught: for handlers.py.
 
 One PutItem and one PutObject a record; a Query over the whole day so far for each symbol of a batch, of which
 only the newest tick is judged; every exception is printed and forgotten.
@@ -14,7 +14,7 @@ import boto3
 from boto3.dynamodb.conditions import Key
 
 
-def ProcessStockData() -> Callable:  # noqa: N802: named as the function it stands for
+def ProcessStockData() -> Callable:
     """The first handler, with its clients."""
     table = boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])
     s3 = boto3.client("s3")
@@ -36,7 +36,7 @@ def ProcessStockData() -> Callable:  # noqa: N802: named as the function it stan
     return lambda_handler
 
 
-def StockTrendAnalysis() -> Callable:  # noqa: N802
+def StockTrendAnalysis() -> Callable:
     """The second handler, with its clients."""
     table = boto3.resource("dynamodb").Table(os.environ["TABLE_NAME"])
     sns = boto3.client("sns")

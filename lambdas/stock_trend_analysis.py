@@ -56,7 +56,7 @@ sns = boto3.client("sns", config=config.merge(Config(retries={"total_max_attempt
 def is_tick(item: dict[str, dict]) -> bool:
     """True for an item such as ProcessStockData writes; what else somebody puts on the table is no tick."""
     try:
-        times = item["timestamp"]["S"], item.get("fetched_at", item["timestamp"])["S"]
+        times = {item["timestamp"]["S"], item.get("fetched_at", item["timestamp"])["S"]}
         is_timed = all(TIMESTAMP.fullmatch(text) and datetime.fromisoformat(text) for text in times)
         return is_timed and "N" in item["price"] and "N" in item["change_percent"]
     except (KeyError, ValueError):
