@@ -18,10 +18,14 @@ SYMBOLS = ["AAPL", "^GSPC", "EURUSD=X", "BTC-USD", "BRK-B", "005930.KS", "M&M.NS
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory):
-    # yfinance keeps one session a process, so one stand-in serves all tests of the module.
+    # yfinance keeps one session a process, so one stand-in serves all tests of the module. A session that
+    # another module has left knows nothing of it.
     with YahooStandIn(tmp_path_factory.mktemp("yahoo")) as yahoo, pytest.MonkeyPatch.context() as patch:
         for name, value in yahoo.environment.items():
             patch.setenv(name, value)
+        import yfinance.data
+
+        patch.setattr(yfinance.data.SingletonMeta, "_instances", {})
         yield yahoo
 
 
