@@ -16,6 +16,7 @@ import botocore.session
 import pytest
 import time_machine
 from aws_faults import FaultyAws
+from fast_aws import fast_aws
 from moto import mock_aws
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +35,13 @@ SETTINGS = {
     "ALERT_COOLDOWN_MINUTES": "0",
     "RETENTION_DAYS": "30",
 }
+
+
+@pytest.fixture(scope="session")
+def quick_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder to put first on the PATH: its `aws` is the real CLI v1, kept loaded."""
+    with fast_aws(tmp_path_factory.mktemp("cli")) as folder:
+        yield folder
 
 
 def resource(name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import subprocess
 import sys
 import time
@@ -80,13 +81,13 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, quick_cli: Path) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("end_to_end")
     with ministack(directory / "ministack") as endpoint:
         stack = Stack(endpoint, directory)
-        subprocess.run(
-            [ROOT / "scripts/setup.sh"], env=aws_environment(endpoint), check=True, stdin=subprocess.DEVNULL
-        )
+        environment = aws_environment(endpoint)
+        environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
+        subprocess.run([ROOT / "scripts/setup.sh"], env=environment, check=True, stdin=subprocess.DEVNULL)
         sqs = stack.client("sqs")
         stack.queue_url = sqs.create_queue(QueueName="alerts")["QueueUrl"]
         queue_arn = f"arn:aws:sqs:us-east-1:{ACCOUNT_ID}:alerts"

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from athena_data import BUCKET, DATABASE, WORKGROUP, Athena
 from emulator import ACCOUNT_ID, aws_environment, ministack
-from test_scripts import ROOT, Project, copy_project, quick_cli  # noqa: F401
+from test_scripts import ROOT, Project, copy_project
 
 from stream_stock_data import build_tick
 
@@ -28,14 +28,14 @@ pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("query")]
 NAMES = sorted(file.stem for file in (ROOT / "athena").glob("*.sql"))
 
 
-def project_on(folder: Path, quick_cli: Path, endpoint: str) -> Project:  # noqa: F811
+def project_on(folder: Path, quick_cli: Path, endpoint: str) -> Project:
     environment = aws_environment(endpoint) | {"BUCKET_NAME": BUCKET}
     environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
     return Project(copy_project(folder), environment)
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory, quick_cli) -> Iterator[tuple[Project, Athena]]:  # noqa: F811
+def empty(tmp_path_factory, quick_cli) -> Iterator[tuple[Project, Athena]]:
     """A stack without a tick."""
     folder = tmp_path_factory.mktemp("query")
     with ministack(folder / "ministack") as endpoint:
@@ -224,7 +224,7 @@ esac
 
 
 @pytest.fixture
-def on_aws(tmp_path, quick_cli, monkeypatch) -> Iterator[tuple[Project, Athena]]:  # noqa: F811
+def on_aws(tmp_path, quick_cli, monkeypatch) -> Iterator[tuple[Project, Athena]]:
     """A stack at an address that the scripts take for AWS; its Athena accepts any statement."""
     monkeypatch.setenv("ATHENA_ENGINE", "mock")
     with ministack(tmp_path / "ministack") as endpoint:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from stream_driver import kinesis_record
-from test_scripts import BUCKET, ROOT, Project, empty_account, quick_cli  # noqa: F401
+from test_scripts import BUCKET, ROOT, Project, empty_account
 
 from stream_stock_data import build_tick
 
@@ -51,7 +51,7 @@ def ticks() -> list[dict]:
 
 
 @pytest.fixture
-def project(tmp_path, quick_cli) -> Project:  # noqa: F811
+def project(tmp_path, quick_cli) -> Project:
     with empty_account(tmp_path, quick_cli) as project:
         project.succeed("setup.sh")
         yield project

@@ -172,7 +172,8 @@ def test_replay_beside_a_taken_port_alerts_exactly_the_crossovers_that_pandas_fi
 
 
 @pytest.mark.emulator
-def test_kept_state_is_one_runs_at_a_time_and_comes_back_without_repeating_an_alert(checkout):
+def test_kept_state_is_one_runs_at_a_time_and_comes_back_without_repeating_an_alert(checkout, quick_cli):
+    shutil.copy(quick_cli / "aws", checkout / ".venv" / "bin" / "aws")
     arguments = ("--source", "simulated", "--symbols", "AAPL,MSFT", "--delay", "0.1")
     with running(checkout, *arguments, "--keep") as first:
         first.wait_for(r"stored  120 ticks of history: AAPL, MSFT")

@@ -16,7 +16,6 @@ import boto3
 import pytest
 from dotenv import dotenv_values
 from emulator import ACCOUNT_ID, aws_environment, ministack
-from fast_aws import fast_aws
 
 ROOT = Path(__file__).resolve().parent.parent
 BUCKET = f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1"
@@ -63,12 +62,6 @@ class Project:
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
-
-
-@pytest.fixture(scope="session")
-def quick_cli(tmp_path_factory) -> Iterator[Path]:
-    with fast_aws(tmp_path_factory.mktemp("cli")) as folder:
-        yield folder
 
 
 def copy_project(folder: Path) -> Path:
