@@ -133,7 +133,7 @@ def test_lambda_handler_retention_is_a_setting(load_handler, ticks_table, bucket
 
 
 def test_lambda_handler_archive_has_an_object_a_utc_day_named_by_its_own_lines(process_stock_data, bucket):
-    friday = [make_tick(minute=minute) for minute in (0, 1)]
+    friday = [make_tick(minute=0), make_tick(minute=5 * 60 - 0.01)]  # the second one fetched on Saturday
     saturday = make_tick("BTC-USD", minute=6 * 60)
     payloads = [encode(friday[0]), encode(saturday), encode(friday[1])]
     assert invoke(process_stock_data, *payloads) == SUCCESS
@@ -144,10 +144,11 @@ def test_lambda_handler_archive_has_an_object_a_utc_day_named_by_its_own_lines(p
     }
 
 
-def test_lambda_handler_same_batch_again_changes_nothing(process_stock_data, ticks_table, bucket):
+def test_lambda_handler_same_batch_again_changes_nothing(process_stock_data, ticks_table, bucket, clock):
     payloads = [encode(make_tick(minute=minute)) for minute in range(3)] + [b"poison"]
     invoke(process_stock_data, *payloads)
     before = stored(ticks_table), bucket.objects()
+    clock.shift(3600)
     invoke(process_stock_data, *payloads)
     assert (stored(ticks_table), bucket.objects()) == before
 
@@ -183,6 +184,7 @@ def without(name: str) -> bytes:
 
 POISON = {
     "not base64": ("AAA", "not base64: "),
+    "not at all base64": ("#tick#", "not base64: "),
     "no data": (None, "not base64: "),
     "not UTF-8": (b"\xff\xfe", "not UTF-8: "),
     "not JSON": (b"<tick/>", "not JSON: "),
@@ -351,6 +353,18 @@ def test_lambda_handler_after_a_failed_chunk_the_symbol_waits(process_stock_data
     )
     assert invoke(process_stock_data, *map(encode, ticks)) == failure(25)
     assert sorted(key[1] for key in stored(ticks_table)) == [tick["timestamp"] for tick in ticks[:25]]
+
+
+def test_lambda_handler_symbols_that_wait_with_a_failed_chunk_are_reported_too(
+    process_stock_data, ticks_table, bucket, faults
+):
+    """ZM shares a call with the last tick of AAPL, which waits for the call before."""
+    early = [make_tick("ZM", minute) for minute in range(3)]
+    ticks = early + [make_tick("AAPL", minute) for minute in range(26)]
+    faults.plan = only("BatchWriteItem", fault="throttled")
+    assert invoke(process_stock_data, *map(encode, ticks)) == failure(0)
+    assert archived(bucket) == {}
+    assert stored(ticks_table) == {}
 
 
 def test_lambda_handler_failed_archive_is_reported(process_stock_data, ticks_table, bucket, faults):

@@ -469,6 +469,17 @@ def test_lambda_handler_anomaly_alerts_once_a_symbol_date_and_direction(
     assert alerts[ids[1]]["message"]["S"] == "ANOMALY AAPL at 100 (+5.01% since the previous close)"
 
 
+def test_lambda_handler_anomaly_that_lasts_costs_no_further_calls(
+    stock_trend_analysis, ticks_table, alerts_table, now, faults
+):
+    items = [make_item(minute=minute, change=6) for minute in range(15)]
+    put_all(ticks_table, items)
+    faults.calls.clear()
+    for start in range(0, 15, 5):
+        invoke(stock_trend_analysis, items[start : start + 5])
+    assert faults.calls["PutItem"] == 1
+
+
 def test_lambda_handler_anomaly_on_the_second_day_alerts_again(
     stock_trend_analysis, ticks_table, topic, clock
 ):
@@ -526,12 +537,15 @@ def test_lambda_handler_anomaly_threshold_is_a_setting(
 
 
 def test_lambda_handler_largest_numbers_of_dynamodb_make_an_alert(
-    stock_trend_analysis, ticks_table, topic, now
+    stock_trend_analysis, ticks_table, alerts_table, topic, now
 ):
     items = make_series(["1E+125", "3E-130"] * 10 + ["9.9999999999999999999999999999999999999E+125"])
     put_all(ticks_table, items)
     assert invoke(stock_trend_analysis, items) == SUCCESS
     assert len(published(topic)) == 1
+    (alert,) = alerts_table.items()
+    for name in ("sma_short", "sma_long"):  # moto takes more than the 38 digits that DynamoDB takes
+        assert len(Decimal(alert[name]["N"]).as_tuple().digits) <= 38
 
 
 # --- What is muted -----------------------------------------------------------------------------------
@@ -601,6 +615,23 @@ def test_lambda_handler_cooldown_mutes_crossovers_of_the_same_symbol(
         ("MSFT", f"{at[22]}#BUY"): "sent",
     }
     assert len(published(topic)) == 4
+
+
+def test_lambda_handler_anomaly_starts_no_cooldown(load_handler, ticks_table, alerts_table, topic, clock):
+    """Over midnight, for that is where the key of an anomaly lies among those of crossovers."""
+    handler = load_handler("stock_trend_analysis", ALERT_COOLDOWN_MINUTES="60")
+    midnight = 9.5 * 60
+    items = [make_item("BTC-USD", midnight - 21 + minute, change=0) for minute in range(20)]
+    items += [make_item("BTC-USD", midnight + 1, change=7), make_item("BTC-USD", midnight + 2, price=120)]
+    for item in items:
+        item["exchange_timezone"] = {"S": "UTC"}
+    clock.move_to(START + timedelta(minutes=midnight + 3))
+    put_all(ticks_table, items)
+    invoke(handler, items)
+    assert statuses(alerts_table) == {
+        "2026-11-21#ANOMALY#up": "sent",
+        f"{items[-1]['timestamp']['S']}#BUY": "sent",
+    }
 
 
 def test_lambda_handler_muted_alerts_do_not_prolong_the_cooldown(
