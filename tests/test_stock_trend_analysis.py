@@ -748,7 +748,7 @@ FAULTS = ("throttled", "error", "unreachable", "lost", "denied", "killed", "kill
 
 @pytest.mark.parametrize("part", range(2))
 @settings(
-    max_examples=25,
+    max_examples=15,
     derandomize=True,
     deadline=None,
     database=None,
