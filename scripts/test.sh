@@ -25,7 +25,7 @@ main() {
   ruff format --check
   check_shell shellcheck -x
   check_shell shfmt -d
-  python -m pytest -n 2 --dist loadgroup "$@"
+  python -m pytest -n 3 --dist loadgroup "$@"
 }
 
 # check_shell TOOL OPTION…: all shell scripts.
