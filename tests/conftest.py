@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +18,10 @@ import botocore.session
 import pytest
 import time_machine
 from aws_faults import FaultyAws
+from emulator import aws_environment
 from fast_aws import fast_aws
 from moto import mock_aws
+from project_copy import SUBSCRIBERS, Project, copy_project, empty_account
 
 ROOT = Path(__file__).resolve().parent.parent
 NOW = "2026-11-20T20:00:00Z"  # a Friday in New York's trading hours
@@ -42,6 +46,37 @@ def quick_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder to put first on the PATH: its `aws` is the real CLI v1, kept loaded."""
     with fast_aws(tmp_path_factory.mktemp("cli")) as folder:
         yield folder
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture
+def project(tmp_path, quick_cli) -> Iterator[Project]:
+    with empty_account(tmp_path, quick_cli) as project:
+        yield project
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory, quick_cli) -> Iterator[tuple[Project, subprocess.CompletedProcess]]:
+    """The project after one set-up, for tests that leave it as it is; and what that set-up said."""
+    with empty_account(tmp_path_factory.mktemp("deployed"), quick_cli) as project:
+        yield project, project.succeed("setup.sh", **SUBSCRIBERS)
+
+
+@pytest.fixture
+def offline(copy, tmp_path) -> Project:
+    """The project with an `aws` whose every command fails with the text in $AWS_SAYS."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "aws").write_text("#!/bin/sh\nprintf '\\n%s\\n' \"$AWS_SAYS\" >&2\nexit 255\n")
+    (folder / "aws").chmod(0o755)
+    environment = aws_environment()
+    return Project(
+        copy, environment | {"PATH": f"{folder}{os.pathsep}{environment['PATH']}", "AWS_SAYS": "called"}
+    )
 
 
 def resource(name: str) -> dict[str, Any]:

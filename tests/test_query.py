@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from athena_data import BUCKET, DATABASE, WORKGROUP, Athena
 from emulator import ACCOUNT_ID, aws_environment, ministack
-from test_scripts import ROOT, Project, copy_project
+from project_copy import ROOT, Project, copy_project
 
 from stream_stock_data import build_tick
 

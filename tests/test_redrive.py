@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from project_copy import BUCKET, ROOT, Project, empty_account
 from stream_driver import kinesis_record
-from test_scripts import BUCKET, ROOT, Project, empty_account
 
 from stream_stock_data import build_tick
 

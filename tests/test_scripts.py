@@ -7,169 +7,20 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import boto3
 import pytest
 from dotenv import dotenv_values
-from emulator import ACCOUNT_ID, aws_environment, ministack
+from emulator import ACCOUNT_ID, aws_environment
+from project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
-BUCKET = f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1"
-TOPIC_ARN = f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:Stock_Trend_Alerts"
-SUBSCRIBERS = {"ALERT_EMAIL": "a@example.com", "ALERT_PHONE": "+15550100200"}
 TAG = {"Key": "project", "Value": "stock-market-streaming"}
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh") if os.access(path, os.X_OK))
 
 
-@dataclass
-class Project:
-    """A copy of what the scripts need, and the environment to run them in."""
-
-    folder: Path
-    environment: dict[str, str]
-    calls: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.calls = self.folder / "calls.log"
-
-    def run(
-        self, script: str, *arguments: str, stdin: str = "", **settings: str
-    ) -> subprocess.CompletedProcess:
-        self.calls.unlink(missing_ok=True)
-        return subprocess.run(
-            [self.folder / "scripts" / script, *arguments],
-            env=self.environment | {"AWS_CALL_LOG": str(self.calls)} | settings,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-
-    def succeed(self, script: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess:
-        done = self.run(script, *arguments, **settings)
-        assert done.returncode == 0, done.stderr
-        return done
-
-    def client(self, service: str) -> object:
-        return boto3.client(
-            service,
-            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
-
-
-def copy_project(folder: Path) -> Path:
-    for name in ("scripts", "lambdas", "athena"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return folder
-
-
-@pytest.fixture
-def copy(tmp_path) -> Path:
-    return copy_project(tmp_path / "project")
-
-
-@contextmanager
-def empty_account(folder: Path, quick_cli: Path) -> Iterator[Project]:
-    """The project with an empty MiniStack and the quick CLI."""
-    with ministack(folder / "ministack") as endpoint:
-        environment = aws_environment(endpoint)
-        environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
-        yield Project(copy_project(folder / "project"), environment)
-
-
-@pytest.fixture
-def project(tmp_path, quick_cli) -> Iterator[Project]:
-    with empty_account(tmp_path, quick_cli) as project:
-        yield project
-
-
-@pytest.fixture(scope="session")
-def deployed(tmp_path_factory, quick_cli) -> Iterator[tuple[Project, subprocess.CompletedProcess]]:
-    """The project after one set-up, for tests that leave it as it is; and what that set-up said."""
-    with empty_account(tmp_path_factory.mktemp("deployed"), quick_cli) as project:
-        yield project, project.succeed("setup.sh", **SUBSCRIBERS)
-
-
-@pytest.fixture
-def offline(copy, tmp_path) -> Project:
-    """The project with an `aws` whose every command fails with the text in $AWS_SAYS."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "aws").write_text("#!/bin/sh\nprintf '\\n%s\\n' \"$AWS_SAYS\" >&2\nexit 255\n")
-    (folder / "aws").chmod(0o755)
-    environment = aws_environment()
-    return Project(
-        copy, environment | {"PATH": f"{folder}{os.pathsep}{environment['PATH']}", "AWS_SAYS": "called"}
-    )
-
-
 def lines(text: str, pattern: str) -> list[str]:
     return [line for line in text.splitlines() if re.search(pattern, line)]
-
-
-def snapshot(project: Project) -> dict[str, object]:
-    """Everything of the project as AWS describes it, without ids and dates; what is absent is left out."""
-    client = project.client
-    kinesis, dynamodb, s3, sns = map(client, ("kinesis", "dynamodb", "s3", "sns"))
-    iam, awslambda, logs = map(client, ("iam", "lambda", "logs"))
-    glue, athena = map(client, ("glue", "athena"))
-    seen: dict[str, object] = {}
-
-    def look(name: str, ask: Callable[..., dict], **arguments: object) -> None:
-        try:
-            seen[name] = timeless(ask(**arguments))
-        except ask.__self__.exceptions.ClientError as error:  # type: ignore[attr-defined]
-            code = error.response["Error"]["Code"]
-            assert re.search("NotFound|NoSuch|404|InvalidRequest|AccessDenied", code), (name, code)
-
-    look("stream", kinesis.describe_stream_summary, StreamName="Stock-market-stream")
-    look("stream tags", kinesis.list_tags_for_stream, StreamName="Stock-market-stream")
-    for table in ("stock-market-data", "stock-trend-alerts"):
-        arn = f"arn:aws:dynamodb:us-east-1:{ACCOUNT_ID}:table/{table}"
-        look(table, dynamodb.describe_table, TableName=table)
-        look(f"{table} ttl", dynamodb.describe_time_to_live, TableName=table)
-        look(f"{table} backups", dynamodb.describe_continuous_backups, TableName=table)
-        look(f"{table} tags", dynamodb.list_tags_of_resource, ResourceArn=arn)
-    for what in ("tagging", "encryption", "lifecycle_configuration", "ownership_controls", "policy"):
-        look(f"bucket {what}", getattr(s3, f"get_bucket_{what}"), Bucket=BUCKET)
-    look("bucket access", s3.get_public_access_block, Bucket=BUCKET)
-    look("topic", sns.get_topic_attributes, TopicArn=TOPIC_ARN)
-    look("topic tags", sns.list_tags_for_resource, ResourceArn=TOPIC_ARN)
-    look("subscriptions", sns.list_subscriptions_by_topic, TopicArn=TOPIC_ARN)
-    for role in ("Lambda_Kinesis_DynamoDB_Role", "StockTrendLambdaRole"):
-        look(role, iam.get_role, RoleName=role)
-        look(f"{role} policy", iam.get_role_policy, RoleName=role, PolicyName=role)
-    for function in ("ProcessStockData", "StockTrendAnalysis"):
-        look(function, awslambda.get_function_configuration, FunctionName=function)
-        look(f"{function} tags", awslambda.get_function, FunctionName=function)
-        look(f"{function} mappings", awslambda.list_event_source_mappings, FunctionName=function)
-    look("log groups", logs.describe_log_groups, logGroupNamePrefix="/aws/lambda/")
-    look("database", glue.get_database, Name="stock_data_db")
-    look("glue table", glue.get_table, DatabaseName="stock_data_db", Name="stock_data_table")
-    look("workgroup", athena.get_work_group, WorkGroup="stock-market-analytics")
-    return {name: value for name, value in seen.items() if not is_empty(value)}
-
-
-def is_empty(answer: object) -> bool:
-    return isinstance(answer, dict) and not any(answer.values())
-
-
-def timeless(value: object) -> object:
-    volatile = r"UUID|EventSourceMappingArn|(Revision|Table|Role|Catalog|Version|Request)Id|SubscriptionArn"
-    volatile += r"|.*(Date|Time|DateTime|Timestamp|Modified.*)|creationTime|StateTransitionReason|Policy|Code"
-    volatile += r"|LatestStream.*|storedBytes|(?!Open).*Count|LastProcessingResult|ResponseMetadata|NextToken"
-    if isinstance(value, dict):
-        return {k: timeless(v) for k, v in value.items() if not re.fullmatch(volatile, k)}
-    if isinstance(value, list):
-        return [timeless(item) for item in value]
-    return re.sub(r"/stream/[\dT:.-]+", "/stream/*", value) if isinstance(value, str) else value
 
 
 @pytest.mark.emulator
