@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +19,9 @@ import time_machine
 from aws_faults import FaultyAws
 from emulator import aws_environment
 from fast_aws import fast_aws
+from filelock import FileLock
 from moto import mock_aws
-from project_copy import SUBSCRIBERS, Project, copy_project, empty_account
+from project_copy import SUBSCRIBERS, Project, account, account_like, copy_project
 
 ROOT = Path(__file__).resolve().parent.parent
 NOW = "2026-11-20T20:00:00Z"  # a Friday in New York's trading hours
@@ -55,15 +55,35 @@ def copy(tmp_path) -> Path:
 
 @pytest.fixture
 def project(tmp_path, quick_cli) -> Iterator[Project]:
-    with empty_account(tmp_path, quick_cli) as project:
+    """The project with an empty account."""
+    with account(tmp_path, quick_cli) as project:
         yield project
 
 
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory, quick_cli) -> Iterator[tuple[Project, subprocess.CompletedProcess]]:
-    """The project after one set-up, for tests that leave it as it is; and what that set-up said."""
-    with empty_account(tmp_path_factory.mktemp("deployed"), quick_cli) as project:
-        yield project, project.succeed("setup.sh", **SUBSCRIBERS)
+def set_up_once(tmp_path_factory, quick_cli) -> Path:
+    """A folder with MiniStack's state after one set-up, and what that said; one worker makes it."""
+    folder = tmp_path_factory.getbasetemp().parent / "set_up_once"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "said").exists():
+            with account(folder, quick_cli, keep=True) as project:
+                done = project.succeed("setup.sh", **SUBSCRIBERS)
+            (folder / "said").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def deployed(tmp_path_factory, quick_cli, set_up_once) -> Iterator[Project]:
+    """The project after one set-up, for tests that leave it as it is."""
+    with account_like(set_up_once, tmp_path_factory.mktemp("deployed"), quick_cli) as project:
+        yield project
+
+
+@pytest.fixture
+def own_deployed(tmp_path, quick_cli, set_up_once) -> Iterator[Project]:
+    """The project after one set-up, for a test that changes it."""
+    with account_like(set_up_once, tmp_path, quick_cli) as project:
+        yield project
 
 
 @pytest.fixture

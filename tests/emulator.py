@@ -46,8 +46,11 @@ def aws_environment(endpoint: str | None = None) -> dict[str, str]:
 
 
 @contextmanager
-def ministack(directory: Path, *, enforce_iam: bool = True) -> Iterator[str]:
-    """Run MiniStack with its files under `directory`; yields its endpoint URL and ends it afterwards."""
+def ministack(directory: Path, *, enforce_iam: bool = True, keep: bool = False) -> Iterator[str]:
+    """Run MiniStack with its files under `directory`; yields its endpoint URL and ends it afterwards.
+
+    With `keep` it goes on from the state that it finds there, and leaves its own there at the end.
+    """
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     directory.mkdir(parents=True, exist_ok=True)
@@ -56,6 +59,8 @@ def ministack(directory: Path, *, enforce_iam: bool = True) -> Iterator[str]:
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",
+        "PERSIST_STATE": str(int(keep)),
+        "S3_PERSIST": str(int(keep)),
         "S3_DATA_DIR": str(directory / "s3"),
         "STATE_DIR": str(directory / "state"),
         "TMPDIR": str(directory),

@@ -66,12 +66,20 @@ def copy_project(folder: Path) -> Path:
 
 
 @contextmanager
-def empty_account(folder: Path, quick_cli: Path) -> Iterator[Project]:
-    """The project with an empty MiniStack and the quick CLI."""
-    with ministack(folder / "ministack") as endpoint:
+def account(folder: Path, quick_cli: Path, *, keep: bool = False) -> Iterator[Project]:
+    """The project with a MiniStack, empty or with the state that was kept in `folder`, and the quick CLI."""
+    with ministack(folder / "ministack", keep=keep) as endpoint:
         environment = aws_environment(endpoint)
         environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
         yield Project(copy_project(folder / "project"), environment)
+
+
+@contextmanager
+def account_like(kept: Path, folder: Path, quick_cli: Path) -> Iterator[Project]:
+    """The project with a MiniStack of its own that begins with the state kept in another folder."""
+    shutil.copytree(kept / "ministack", folder / "ministack")
+    with account(folder, quick_cli, keep=True) as project:
+        yield project
 
 
 def snapshot(project: Project) -> dict[str, object]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from project_copy import BUCKET, ROOT, Project, empty_account
+from project_copy import BUCKET, ROOT
 from stream_driver import kinesis_record
 
 from stream_stock_data import build_tick
@@ -50,43 +50,36 @@ def ticks() -> list[dict]:
     return [build_tick(quote, source="simulated", fetched_at=now) for quote in quotes]
 
 
-@pytest.fixture
-def project(tmp_path, quick_cli) -> Project:
-    with empty_account(tmp_path, quick_cli) as project:
-        project.succeed("setup.sh")
-        yield project
-
-
 @pytest.mark.emulator
-def test_redriven_batch_lands_once_and_is_removed(project, ticks):
-    s3, dynamodb = project.client("s3"), project.client("dynamodb")
+def test_redriven_batch_lands_once_and_is_removed(own_deployed, ticks):
+    s3, dynamodb = own_deployed.client("s3"), own_deployed.client("dynamodb")
     for _ in range(2):
         s3.put_object(Bucket=BUCKET, Key=KEY, Body=json.dumps(failed_batch(ticks)))
-        listed = project.succeed("redrive.sh", "--list")
+        listed = own_deployed.succeed("redrive.sh", "--list")
         assert "ProcessStockData, 2 record(s) of shardId-000000000000" in listed.stderr
         assert "RecordAgeExceeded" in listed.stderr
-        done = project.succeed("redrive.sh")
+        done = own_deployed.succeed("redrive.sh")
         assert "landed" in done.stderr
         items = dynamodb.scan(TableName="stock-market-data")["Items"]
         assert sorted(item["symbol"]["S"] for item in items) == ["AAPL", "MSFT"]
         assert s3.list_objects_v2(Bucket=BUCKET, Prefix="raw-data/")["KeyCount"] == 1
-    assert "No failed batches." in project.succeed("redrive.sh").stderr
+    assert "No failed batches." in own_deployed.succeed("redrive.sh").stderr
 
 
 @pytest.mark.emulator
-def test_batch_that_fails_again_stays_until_the_cause_is_mended(project, ticks):
-    s3, iam = project.client("s3"), project.client("iam")
+def test_batch_that_fails_again_stays_until_the_cause_is_mended(own_deployed, ticks):
+    s3, iam = own_deployed.client("s3"), own_deployed.client("iam")
     s3.put_object(Bucket=BUCKET, Key=KEY, Body=json.dumps(failed_batch(ticks)))
     s3.put_object(Bucket=BUCKET, Key="aws/lambda/unreadable", Body=b"{}")
     policy = iam.get_role_policy(RoleName=ROLE, PolicyName=ROLE)["PolicyDocument"]
     iam.delete_role_policy(RoleName=ROLE, PolicyName=ROLE)
-    failed = project.run("redrive.sh")
+    failed = own_deployed.run("redrive.sh")
     assert failed.returncode == 1
     assert "failed again" in failed.stderr
     assert "not the record of a failed batch" in failed.stderr
     iam.put_role_policy(RoleName=ROLE, PolicyName=ROLE, PolicyDocument=json.dumps(policy))
     s3.delete_object(Bucket=BUCKET, Key="aws/lambda/unreadable")
-    assert "landed" in project.succeed("redrive.sh").stderr
+    assert "landed" in own_deployed.succeed("redrive.sh").stderr
     assert s3.list_objects_v2(Bucket=BUCKET, Prefix="aws/lambda/")["KeyCount"] == 0
 
 

@@ -24,9 +24,9 @@ def lines(text: str, pattern: str) -> list[str]:
 
 
 @pytest.mark.emulator
-def test_setup_on_an_empty_account_creates_everything_tagged_and_secured(deployed):
-    project, done = deployed
-    there = snapshot(project)
+def test_setup_on_an_empty_account_creates_everything_tagged_and_secured(deployed, set_up_once):
+    said = (set_up_once / "said").read_text()
+    there = snapshot(deployed)
 
     stream = there["stream"]["StreamDescriptionSummary"]
     assert stream["EncryptionType"] == "KMS"
@@ -57,13 +57,13 @@ def test_setup_on_an_empty_account_creates_everything_tagged_and_secured(deploye
         assert there[role]["Role"]["Tags"] == [TAG]
     for function in ("ProcessStockData", "StockTrendAnalysis"):
         assert there[f"{function} tags"]["Tags"] == {"project": "stock-market-streaming"}
-    assert "10.950" in done.stdout
-    assert "stream_stock_data.py" in done.stdout.splitlines()[-1]
+    assert "10.950" in said
+    assert "stream_stock_data.py" in said.splitlines()[-1]
 
 
 @pytest.mark.emulator
 def test_setup_makes_mappings_that_ride_out_an_outage_and_skip_nothing(deployed):
-    awslambda = deployed[0].client("lambda")
+    awslambda = deployed.client("lambda")
     for function, window in (("ProcessStockData", 5), ("StockTrendAnalysis", 1)):
         (mapping,) = awslambda.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
         assert mapping["BatchSize"] == 500
@@ -81,28 +81,26 @@ def test_setup_makes_mappings_that_ride_out_an_outage_and_skip_nothing(deployed)
 
 @pytest.mark.emulator
 def test_setup_a_second_time_changes_nothing(deployed):
-    project, _ = deployed
-    before = snapshot(project)
-    done = project.succeed("setup.sh", **SUBSCRIBERS)
-    assert snapshot(project) == before
+    before = snapshot(deployed)
+    done = deployed.succeed("setup.sh", **SUBSCRIBERS)
+    assert snapshot(deployed) == before
     assert not lines(done.stderr, "created|updated")
     assert "stream Stock-market-stream: already exists" in done.stderr
 
 
 @pytest.mark.emulator
-def test_setup_applies_changed_settings_in_place_and_mends_what_was_changed_by_hand(project):
-    project.succeed("setup.sh", **SUBSCRIBERS)
+def test_setup_applies_changed_settings_in_place_and_mends_what_was_changed_by_hand(own_deployed):
     item = {"symbol": {"S": "AAPL"}, "timestamp": {"S": "2026-01-05T15:00:00.000Z"}}
-    project.client("dynamodb").put_item(TableName="stock-market-data", Item=item)
-    before = snapshot(project)
-    awslambda = project.client("lambda")
+    own_deployed.client("dynamodb").put_item(TableName="stock-market-data", Item=item)
+    before = snapshot(own_deployed)
+    awslambda = own_deployed.client("lambda")
     (mapping,) = awslambda.list_event_source_mappings(FunctionName="StockTrendAnalysis")[
         "EventSourceMappings"
     ]
     awslambda.update_event_source_mapping(UUID=mapping["UUID"], BatchSize=7)
     table = {"Name": "stock_data_table", "StorageDescriptor": {"Columns": []}}
-    project.client("glue").update_table(DatabaseName="stock_data_db", TableInput=table)
-    project.client("athena").update_work_group(
+    own_deployed.client("glue").update_table(DatabaseName="stock_data_db", TableInput=table)
+    own_deployed.client("athena").update_work_group(
         WorkGroup="stock-market-analytics", ConfigurationUpdates={"EnforceWorkGroupConfiguration": False}
     )
 
@@ -112,42 +110,46 @@ def test_setup_applies_changed_settings_in_place_and_mends_what_was_changed_by_h
         "SHARD_COUNT": "2",
         "SMA_LONG": "30",
     }
-    project.succeed("setup.sh", **SUBSCRIBERS, **changed)
-    there = snapshot(project)
+    own_deployed.succeed("setup.sh", **SUBSCRIBERS, **changed)
+    there = snapshot(own_deployed)
     for name in ("StockTrendAnalysis mappings", "glue table", "workgroup"):
         assert there[name] == before[name]
     assert there["stream"]["StreamDescriptionSummary"]["OpenShardCount"] == 2
     assert [group["retentionInDays"] for group in there["log groups"]["logGroups"]] == [60, 60]
     assert there["ProcessStockData"]["Environment"]["Variables"]["RETENTION_DAYS"] == "45"
     assert there["StockTrendAnalysis"]["Environment"]["Variables"]["SMA_LONG"] == "30"
-    sns = project.client("sns")
+    sns = own_deployed.client("sns")
     subscriptions = sns.list_subscriptions_by_topic(TopicArn=TOPIC_ARN)["Subscriptions"]
     (phone,) = [each["SubscriptionArn"] for each in subscriptions if each["Protocol"] == "sms"]
     attributes = sns.get_subscription_attributes(SubscriptionArn=phone)["Attributes"]
     assert attributes["FilterPolicy"] == '{"signal": ["ANOMALY", "BUY"]}'
-    assert project.client("dynamodb").get_item(TableName="stock-market-data", Key=item)["Item"] == item
+    assert own_deployed.client("dynamodb").get_item(TableName="stock-market-data", Key=item)["Item"] == item
 
 
 @pytest.mark.emulator
-def test_deploy_lambdas_uploads_only_code_that_differs(project):
+def test_deploy_lambdas_before_the_setup_says_what_to_run(project):
     refused = project.run("deploy_lambdas.sh")
     assert refused.returncode == 1
     assert "run scripts/setup.sh" in refused.stderr
-    project.succeed("setup.sh")
-    handler = project.folder / "lambdas" / "process_stock_data.py"
+
+
+@pytest.mark.emulator
+def test_deploy_lambdas_uploads_only_code_that_differs(own_deployed):
+    handler = own_deployed.folder / "lambdas" / "process_stock_data.py"
     handler.write_text(handler.read_text() + "\n# changed\n")
-    done = project.succeed("deploy_lambdas.sh")
+    done = own_deployed.succeed("deploy_lambdas.sh")
     assert sorted(done.stderr.splitlines()[1:]) == [
         "function ProcessStockData: code updated",
         "function StockTrendAnalysis: code is up to date",
     ]
-    assert "up to date" in project.succeed("deploy_lambdas.sh").stderr.splitlines()[1]
+    the_command_itself = aws_environment()["PATH"]
+    again = own_deployed.succeed("deploy_lambdas.sh", PATH=the_command_itself)
+    assert "up to date" in again.stderr.splitlines()[1]
 
 
 @pytest.mark.emulator
-def test_cleanup_leaves_nothing_and_a_second_run_finds_nothing(project):
-    project.succeed("setup.sh")
-    s3, iam, sqs = map(project.client, ("s3", "iam", "sqs"))
+def test_cleanup_leaves_nothing_and_a_second_run_finds_nothing(own_deployed):
+    s3, iam, sqs = map(own_deployed.client, ("s3", "iam", "sqs"))
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     for body in (b"first", b"second"):
         s3.put_object(Bucket=BUCKET, Key="raw-data/a b's.json", Body=body)
@@ -157,33 +159,32 @@ def test_cleanup_leaves_nothing_and_a_second_run_finds_nothing(project):
         RoleName="StockTrendLambdaRole", PolicyArn="arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
     )
     sqs.create_queue(QueueName="stock-alerts", tags={"project": "stock-market-streaming"})
-    project.client("athena").create_named_query(
+    own_deployed.client("athena").create_named_query(
         Name="q", Database="stock_data_db", QueryString="SELECT 1", WorkGroup="stock-market-analytics"
     )
-    project.client("cloudwatch").put_dashboard(
+    own_deployed.client("cloudwatch").put_dashboard(
         DashboardName="stock-market-streaming", DashboardBody='{"widgets": []}'
     )
-    confirmed = project.run("cleanup.sh", stdin="stock-market-streaming\n")
+    confirmed = own_deployed.run("cleanup.sh", stdin="stock-market-streaming\n")
     assert confirmed.returncode == 0, confirmed.stderr
-    assert snapshot(project) == {}
+    assert snapshot(own_deployed) == {}
     assert not sqs.list_queues().get("QueueUrls")
-    assert not project.client("cloudwatch").list_dashboards()["DashboardEntries"]
-    again = project.succeed("cleanup.sh")
+    assert not own_deployed.client("cloudwatch").list_dashboards()["DashboardEntries"]
+    again = own_deployed.succeed("cleanup.sh")
     assert "Nothing of the project is there." in again.stderr
 
 
 @pytest.mark.emulator
-def test_cleanup_with_keep_data_keeps_bucket_and_tables_for_the_next_setup(project):
-    project.succeed("setup.sh")
-    project.client("s3").put_object(Bucket=BUCKET, Key="raw-data/x", Body=b"x")
-    before = snapshot(project)
-    project.succeed("cleanup.sh", "--yes", "--keep-data")
-    left = snapshot(project)
+def test_cleanup_with_keep_data_keeps_bucket_and_tables_for_the_next_setup(own_deployed):
+    own_deployed.client("s3").put_object(Bucket=BUCKET, Key="raw-data/x", Body=b"x")
+    before = snapshot(own_deployed)
+    own_deployed.succeed("cleanup.sh", "--yes", "--keep-data")
+    left = snapshot(own_deployed)
     assert left
     assert all(name.startswith(("stock-market-data", "stock-trend-alerts", "bucket")) for name in left)
-    project.succeed("setup.sh")
-    assert snapshot(project) == before
-    assert project.client("s3").get_object(Bucket=BUCKET, Key="raw-data/x")["Body"].read() == b"x"
+    own_deployed.succeed("setup.sh", **SUBSCRIBERS)
+    assert snapshot(own_deployed) == before
+    assert own_deployed.client("s3").get_object(Bucket=BUCKET, Key="raw-data/x")["Body"].read() == b"x"
 
 
 @pytest.mark.emulator
@@ -215,43 +216,59 @@ def test_what_is_not_ours_is_named_and_left_alone(project):
 
 @pytest.mark.emulator
 def test_cleanup_that_is_not_confirmed_deletes_nothing(deployed):
-    project, _ = deployed
-    before = snapshot(project)
+    before = snapshot(deployed)
     for answer in ("", "y\n"):
-        refused = project.run("cleanup.sh", stdin=answer)
+        refused = deployed.run("cleanup.sh", stdin=answer)
         assert refused.returncode == 1
         assert "nothing was deleted" in refused.stderr
-    assert snapshot(project) == before
+    assert snapshot(deployed) == before
 
 
 @pytest.mark.emulator
-def test_cleanup_goes_on_after_a_failure_and_says_what_is_left(project):
-    project.succeed("setup.sh")
-    first = project.run("cleanup.sh", "--yes", AWS_FAIL_AT="25")
+def test_cleanup_goes_on_after_a_failure_and_says_what_is_left(own_deployed):
+    first = own_deployed.run("cleanup.sh", "--yes", AWS_FAIL_AT="25")
     assert first.returncode == 1
     assert "is still there" in first.stderr
-    left = snapshot(project)
+    left = snapshot(own_deployed)
     assert 0 < len(left) < 8
-    project.succeed("cleanup.sh", "--yes")
-    assert snapshot(project) == {}
+    own_deployed.succeed("cleanup.sh", "--yes")
+    assert snapshot(own_deployed) == {}
 
 
 # Every step on demand: EVERY_STEP=1 pytest tests/test_scripts.py -k interrupted
 STEPS = range(1, 66) if os.environ.get("EVERY_STEP") else sorted(random.Random(7).sample(range(16, 60), 2))
 
 
+def interrupt(project: Project, step: int, *command: str) -> subprocess.CompletedProcess:
+    """Run a script whose AWS call number `step` fails: before AWS sees it, or (odd) with its answer lost."""
+    lost_answer = {"AWS_FAIL_AFTER": "1"} if step % 2 else {}
+    return project.run(*command, AWS_FAIL_AT=str(step), **SUBSCRIBERS, **lost_answer)
+
+
 @pytest.mark.emulator
 @pytest.mark.parametrize("step", STEPS)
-def test_interrupted_at_any_call_and_run_again_ends_in_the_same_state(project, deployed, step):
-    lost_answer = {"AWS_FAIL_AFTER": "1"} if step % 2 else {}
-    first = project.run("setup.sh", AWS_FAIL_AT=str(step), **SUBSCRIBERS, **lost_answer)
+def test_setup_interrupted_at_any_call_and_run_again_ends_in_the_same_state(project, deployed, step):
+    first = interrupt(project, step, "setup.sh")
     assert first.returncode == 1
     assert "injected" in first.stderr
     project.succeed("setup.sh", **SUBSCRIBERS)
-    assert snapshot(project) == snapshot(deployed[0])
-    project.run("cleanup.sh", "--yes", AWS_FAIL_AT=str(step), **lost_answer)
+    assert snapshot(project) == snapshot(deployed)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("step", STEPS)
+def test_cleanup_after_a_setup_interrupted_at_any_call_leaves_nothing(project, step):
+    interrupt(project, step, "setup.sh")
     project.succeed("cleanup.sh", "--yes")
     assert snapshot(project) == {}
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("step", STEPS)
+def test_cleanup_interrupted_at_any_call_and_run_again_leaves_nothing(own_deployed, step):
+    interrupt(own_deployed, step, "cleanup.sh", "--yes")
+    own_deployed.succeed("cleanup.sh", "--yes")
+    assert snapshot(own_deployed) == {}
 
 
 @pytest.mark.emulator
@@ -267,14 +284,6 @@ def test_stream_and_bucket_that_were_left_untagged_are_cleaned_up(project):
     assert project.run("setup.sh").returncode == 1
     calls.write_text(untouched)
     assert "stream tags" not in snapshot(project)
-    project.succeed("cleanup.sh", "--yes")
-    assert snapshot(project) == {}
-
-
-@pytest.mark.emulator
-def test_cleanup_works_with_the_command_line_itself(project):
-    project.succeed("setup.sh")
-    project.environment["PATH"] = aws_environment()["PATH"]
     project.succeed("cleanup.sh", "--yes")
     assert snapshot(project) == {}
 
