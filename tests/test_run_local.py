@@ -141,7 +141,8 @@ def client(service, run):
 
 
 @pytest.mark.emulator
-def test_replay_beside_a_taken_port_alerts_exactly_the_crossovers_that_pandas_finds(checkout):
+def test_replay_beside_a_taken_port_alerts_exactly_the_crossovers_that_pandas_finds(checkout, quick_cli):
+    shutil.copy(quick_cli / "aws", checkout / ".venv" / "bin" / "aws")
     began = datetime.now(UTC)
     with (
         port_taken(4566),
