@@ -1,0 +1,1148 @@
+"""A page over the live tables: prices, averages and signals, as the pipeline stores them.
+
+    streamlit run dashboard.py
+
+Reads DynamoDB (and counts objects in S3) with the settings and the credentials of the other scripts, and
+writes nothing: scripts/policies/dashboard.json is all that it needs. Every REFRESH_SECONDS each symbol on the
+page is asked for what is newer than what is known of it: one Query, for its ticks or, when ticks have come
+since, for its alerts. What was read is shared by all pages that this server has open. A tick that comes late,
+older than one that is known, is seen when the page is opened or reloaded, which reads afresh.
+
+Order of this file: settings, reading, computing, drawing.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import math
+import os
+import re
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import boto3
+import pandas as pd
+import streamlit as st
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from stream_stock_data import (
+    CREDENTIALS,
+    HERE,
+    CannotRun,
+    amount,
+    format_timestamp,
+    load_settings,
+    parse_symbols,
+    setting,
+)
+
+REFRESH_SECONDS = 3
+PAGE_SYMBOLS = 25
+FIRST_TICKS = 400  # read when a symbol comes on the page: an hour at a tick every 9 s
+KEPT_TICKS = 1_000  # of a symbol without a chart
+CHART_TICKS = 20_000  # of one with a chart: five days at a tick every 10 s are 11,700
+FIRST_ALERTS, CHART_ALERTS = 50, 1_000
+SCANNED_PAGES = 4  # of 1 MB, of the alerts table: where symbols come from that nobody configured
+IDLE_SECONDS = 600  # after which a symbol that no page shows is forgotten
+STALE_SECONDS = 300
+CALLS_AT_ONCE = 8
+
+TICK_FIELDS = ("timestamp", "price", "change", "change_percent", "volume", "anomaly", "source", "currency")
+TICK_FIELDS += ("market_state", "exchange_timezone", "delay_minutes", "replayed_from")
+ALERT_FIELDS = (
+    "alert_id",
+    "timestamp",
+    "signal",
+    "price",
+    "sma_short",
+    "sma_long",
+    "change_percent",
+    "status",
+)
+
+# Range: how far back from the newest tick (None: by days), seconds of a candle and of a point of the line.
+RANGES = {
+    "15 min": (timedelta(minutes=15), 60, 5),
+    "1 h": (timedelta(hours=1), 120, 15),
+    "Today": (None, 600, 60),
+    "5 days": (None, 1800, 900),
+}
+SIGNALS = {"BUY": "▲ BUY", "SELL": "▼ SELL", "ANOMALY": "◆ ANOMALY"}
+# Blue and orange: pairs that colour-blind people tell apart; an arrow or a shape says the same everywhere.
+COLOURS = {
+    "light": {"up": "#0b62b8", "down": "#b84a00", "mark": "#8a2be2", "short": "#00796b", "long": "#8a6d00"},
+    "dark": {"up": "#58a6ff", "down": "#ffa057", "mark": "#d2a8ff", "short": "#3fd0b6", "long": "#e3c04b"},
+}
+
+
+# --- Settings -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that concern the page, as .env.example explains them."""
+
+    region: str
+    table: str
+    alerts_table: str
+    bucket: str
+    symbols: tuple[str, ...]
+    short: int
+    long: int
+
+    @property
+    def place(self) -> str:
+        """Where the tables are, in words."""
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") or os.environ.get("AWS_ENDPOINT_URL")
+        return f"at {endpoint}" if endpoint else f"of AWS in {self.region}"
+
+
+def read_settings() -> Settings:
+    """The settings of .env and of the environment, the latter winning.
+
+    Raises:
+        CannotRun: one of them cannot be.
+    """
+    load_settings(HERE / ".env")
+    symbols = setting("STOCK_SYMBOLS", setting("STOCK_SYMBOL", "AAPL"))
+    try:
+        short, long = int(setting("SMA_SHORT", "5")), int(setting("SMA_LONG", "20"))
+    except ValueError as error:
+        raise CannotRun(f"SMA_SHORT, SMA_LONG: {error}") from None
+    if not 0 < short < long:
+        raise CannotRun(f"SMA_SHORT ({short}) has to be above 0 and smaller than SMA_LONG ({long})")
+    return Settings(
+        region=setting("AWS_REGION", "us-east-1"),
+        table=setting("TABLE_NAME", "stock-market-data"),
+        alerts_table=setting("ALERTS_TABLE_NAME", "stock-trend-alerts"),
+        bucket=setting("BUCKET_NAME", "stock-market-data-bucket-{account}-{region}"),
+        symbols=tuple(parse_symbols(symbols, origin="STOCK_SYMBOLS")),
+        short=short,
+        long=long,
+    )
+
+
+# --- Reading ------------------------------------------------------------------------------------------
+
+
+def make_client(service: str, *, region: str) -> Any:
+    """A client of a new session, which reads the credentials anew."""
+    config = Config(
+        connect_timeout=2,
+        read_timeout=5,
+        retries={"mode": "standard", "total_max_attempts": 2},
+        max_pool_connections=CALLS_AT_ONCE,
+        parameter_validation=False,  # saves CPU time
+    )
+    return boto3.session.Session(region_name=region).client(service, config=config)
+
+
+def read_items(
+    dynamodb: Any,
+    *,
+    table: str,
+    symbol: str,
+    key: str,
+    fields: Sequence[str],
+    after: str = "",
+    between: tuple[str, str] | None = None,
+    limit: int,
+) -> tuple[list[dict[str, Any]], bool]:
+    """A symbol's items, newest first, and whether these are all that the condition names.
+
+    Args:
+        key: the table's sort key.
+        fields: what to read of an item. DynamoDB charges for whole items all the same.
+        after: only items with a sort key above this one.
+        between: only items with a sort key from the one to the other.
+        limit: so many items at the most.
+    """
+    names = {f"#{number}": name for number, name in enumerate(dict.fromkeys((key, *fields)))}
+    condition, values = "symbol = :symbol", {":symbol": {"S": symbol}}
+    if between:
+        condition += " AND #0 BETWEEN :first AND :last"
+        values |= {":first": {"S": between[0]}, ":last": {"S": between[1]}}
+    elif after:
+        condition += " AND #0 > :after"
+        values[":after"] = {"S": after}
+    request = {
+        "TableName": table,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeValues": values,
+        "ProjectionExpression": ", ".join(names),
+        "ExpressionAttributeNames": names,
+        "ScanIndexForward": False,
+    }
+    items: list[dict[str, Any]] = []
+    while True:  # a page has 1 MB at the most
+        page = dynamodb.query(**request, Limit=limit - len(items))
+        items += [
+            {
+                name: Decimal(*value.values()) if "N" in value else next(iter(value.values()))
+                for name, value in item.items()
+            }
+            for item in page["Items"]
+        ]
+        if "LastEvaluatedKey" not in page:
+            return items, True
+        if len(items) >= limit:
+            return items, False
+        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+def read_alerted_symbols(dynamodb: Any, *, table: str) -> list[str]:
+    """The symbols that have alerts, as far as SCANNED_PAGES megabytes of the table tell."""
+    symbols: set[str] = set()
+    pages = dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression="symbol")
+    for page in itertools.islice(pages, SCANNED_PAGES):
+        symbols |= {item["symbol"]["S"] for item in page["Items"]}
+    return sorted(symbols)
+
+
+def count_objects(s3: Any, *, bucket: str, prefix: str) -> tuple[int, bool]:
+    """The number of objects under a prefix, up to 1,000, and whether there are more."""
+    answer = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)
+    return answer.get("KeyCount", 0), answer.get("IsTruncated", False)
+
+
+def explain(error: Exception, settings: Settings) -> str:
+    """What to do about an error of AWS, in Markdown."""
+    code = getattr(error, "response", {}).get("Error", {}).get("Code") or type(error).__name__
+    if code == "ResourceNotFoundException":
+        return (
+            f"**No such table**: `{settings.table}` or `{settings.alerts_table}` {settings.place}. Run "
+            "`scripts/setup.sh`, or `scripts/run_local.sh` to try everything without an account. If it runs "
+            "already, give this page its address in `AWS_ENDPOINT_URL`."
+        )
+    if "Expired" in code or "Expired" in str(error):
+        return "**The AWS credentials have expired.** Log in again: `aws sso login`, or new keys."
+    if code == "ProfileNotFound" or CREDENTIALS.search(code):
+        return (
+            f"**AWS does not take the credentials, or there are none** ({code}). Look at `aws configure "
+            "list`; `aws configure` or `aws sso login` puts it right."
+        )
+    if code in ("AccessDenied", "AccessDeniedException"):
+        return (
+            "**Not allowed to read.** The policy `scripts/policies/dashboard.json` is what this page needs. "
+            f"AWS says: `{error.response['Error'].get('Message', '').replace('`', '')}`"
+        )
+    if isinstance(error, BotoCoreError):
+        return f"**Cannot reach AWS** {settings.place}: check `AWS_REGION`, `AWS_ENDPOINT_URL`, the network."
+    return f"**DynamoDB answers**: `{str(error).replace('`', '')}`"
+
+
+class Tick(NamedTuple):
+    """A tick in memory; `time` in milliseconds since 1970."""
+
+    timestamp: str
+    time: float
+    price: Decimal
+    volume: Decimal | None
+
+
+@dataclass
+class Series:
+    """What is known of a symbol: its newest ticks without a hole, oldest first, and its alerts."""
+
+    symbol: str
+    ticks: list[Tick] = field(default_factory=list)
+    since: str = ""  # from here on, no tick is missing
+    newest: dict[str, Any] = field(default_factory=dict)
+    alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    alerts_since: str = ""
+    expected: set[str] = field(default_factory=set)  # dates of anomalies whose alert is to come
+    has_news: bool = True  # ticks that the alerts were not asked for yet
+    read_at: float = -math.inf  # monotonic seconds, as all below
+    asked_at: float = -math.inf
+    alerts_asked_at: float = -math.inf
+    charted_at: float = -math.inf
+    lock: Any = field(default_factory=threading.Lock)
+
+    def add_ticks(self, items: list[dict[str, Any]], *, complete: bool) -> None:
+        """Take in items, newest first, all newer than what is known.
+
+        Args:
+            complete: there are none between what is known and these.
+        """
+        ticks = []
+        for item in reversed(items):
+            if (tick := parse_tick(item)) is None:
+                continue
+            ticks.append(tick)
+            if item.get("anomaly"):
+                date = exchange_date(item)
+                if not {f"{date}#ANOMALY#up", f"{date}#ANOMALY#down"} & set(self.alerts):
+                    self.expected.add(date)
+            self.newest = item
+        if not self.ticks or not complete:
+            self.ticks, self.since = [], "" if complete else (ticks[0].timestamp if ticks else "~")
+        self.ticks += ticks
+        self.has_news = self.has_news or bool(ticks)
+
+    def trim(self, length: int) -> None:
+        """Keep about the newest `length` ticks."""
+        if len(self.ticks) > 1.2 * length:
+            del self.ticks[:-length]
+            self.since = self.ticks[0].timestamp
+
+
+def parse_tick(item: dict[str, Any]) -> Tick | None:
+    """The tick in an item; None for what somebody else has put on the table."""
+    try:
+        at = datetime.fromisoformat(item["timestamp"]).timestamp() * 1000
+        if isinstance(item["price"], Decimal) and item["price"] > 0:
+            return Tick(item["timestamp"], at, item["price"], item.get("volume"))
+    except (KeyError, ValueError, TypeError):
+        pass
+    return None
+
+
+class Feed:
+    """What this server has read, shared by all pages: ten that are open cost what one does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._pool = ThreadPoolExecutor(max_workers=CALLS_AT_ONCE)
+        self._lock = threading.Lock()
+        self._clients: dict[str, Any] = {}
+        self._series: dict[str, Series] = {}
+        self._cached: dict[str, tuple[float, Any]] = {}
+        self.error: Exception | None = None
+        self.read_at: datetime | None = None  # the last refresh without an error
+
+    def client(self, service: str) -> Any:
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = make_client(service, region=self.settings.region)
+            return self._clients[service]
+
+    def series(self, symbol: str) -> Series:
+        with self._lock:
+            return self._series.setdefault(symbol, Series(symbol))
+
+    def reread(self) -> None:
+        """Forget what was read more than a minute ago: a page is opened, and late ticks are to be seen."""
+        with self._lock:
+            now = time.monotonic()
+            self._series = {s: series for s, series in self._series.items() if now - series.read_at < 60}
+
+    def refresh(self, symbols: Sequence[str]) -> None:
+        """Ask for what is new of these symbols, one Query each; `error` says what went wrong."""
+        began, errors = time.monotonic(), []
+
+        def read(symbol: str) -> None:
+            if not errors:  # where one call fails the others would
+                try:
+                    self._read(self.series(symbol))
+                except (ClientError, BotoCoreError) as error:
+                    errors.append(error)
+
+        list(self._pool.map(read, symbols))
+        self._settle(errors)
+        with self._lock:
+            for symbol in [s for s, series in self._series.items() if began - series.asked_at > IDLE_SECONDS]:
+                if symbol not in symbols:
+                    del self._series[symbol]
+
+    def reach(self, symbol: str, since: str) -> Series:
+        """A symbol's ticks and alerts from a time on: what is missing at the old end is read, once."""
+        series = self.series(symbol)
+        with series.lock:
+            series.charted_at = time.monotonic()
+            try:
+                if series.ticks and since < series.since and len(series.ticks) < CHART_TICKS:
+                    self._reach_ticks(series, since)
+                if since < series.alerts_since and len(series.alerts) < CHART_ALERTS:
+                    self._reach_alerts(series, since)
+            except (ClientError, BotoCoreError) as error:
+                self._settle([error])
+        return series
+
+    def cached(self, name: str, seconds: float, read: Callable[[], Any]) -> Any:
+        """The result of `read`, or the error it raised, at most so many seconds old."""
+        at, value = self._cached.get(name, (0.0, None))
+        if value is None or time.monotonic() - at > (10 if isinstance(value, Exception) else seconds):
+            try:
+                value = read()
+            except (ClientError, BotoCoreError) as error:
+                value = error
+            self._cached[name] = time.monotonic(), value
+        return value
+
+    def alerted_symbols(self) -> list[str]:
+        """The symbols that have alerts; none while that cannot be read."""
+        table = self.settings.alerts_table
+        found = self.cached(
+            "symbols", 600, lambda: read_alerted_symbols(self.client("dynamodb"), table=table)
+        )
+        return found if isinstance(found, list) else []
+
+    def waiting(self, what: str) -> tuple[int, bool] | Exception:
+        """The "rejects" (of today and yesterday) or "failed batches" in the bucket, counted once a minute."""
+
+        def count() -> tuple[int, bool]:
+            today = datetime.now(UTC).date()
+            days = (today, today - timedelta(days=1))
+            prefixes = [f"rejected-data/dt={day}/" for day in days] if what == "rejects" else ["aws/lambda/"]
+            counts = [count_objects(self.client("s3"), bucket=self._bucket(), prefix=p) for p in prefixes]
+            return sum(number for number, _ in counts), any(more for _, more in counts)
+
+        return self.cached(what, 60, count)
+
+    def _bucket(self) -> str:
+        name = self.settings.bucket.replace("{region}", self.settings.region)
+        if "{account}" in name:
+            account = self.cached(
+                "account", math.inf, lambda: self.client("sts").get_caller_identity()["Account"]
+            )
+            if isinstance(account, Exception):
+                raise account
+            name = name.replace("{account}", account)
+        return name
+
+    def _settle(self, errors: list[Exception]) -> None:
+        self.error = errors[0] if errors else None
+        if not errors:
+            self.read_at = datetime.now(UTC)
+            return
+        code = getattr(self.error, "response", {}).get("Error", {}).get("Code") or type(self.error).__name__
+        with self._lock:
+            if CREDENTIALS.search(code):
+                self._clients.clear()  # the next ones find new credentials
+            if code == "ResourceNotFoundException":
+                self._series.clear()  # tables made anew have other ticks
+
+    def _read(self, series: Series) -> None:
+        with series.lock:
+            now = time.monotonic()
+            if now - series.asked_at < 0.8 * REFRESH_SECONDS:  # another page has just asked
+                return
+            if series.read_at == -math.inf:  # the first time
+                self._read_ticks(series)
+                series.read_at = now
+                self._read_alerts(series)
+            elif series.has_news or now - series.alerts_asked_at > 60:
+                self._read_alerts(series)
+            else:
+                self._read_ticks(series)
+            series.asked_at = now
+
+    def _read_ticks(self, series: Series) -> None:
+        last = series.ticks[-1].timestamp if series.ticks else ""
+        items, complete = read_items(
+            self.client("dynamodb"),
+            table=self.settings.table,
+            symbol=series.symbol,
+            key="timestamp",
+            fields=TICK_FIELDS,
+            after=last,
+            limit=CHART_TICKS if last else FIRST_TICKS,
+        )
+        series.add_ticks(items, complete=complete)
+        has_chart = time.monotonic() - series.charted_at < IDLE_SECONDS
+        series.trim(CHART_TICKS if has_chart else KEPT_TICKS)
+
+    def _reach_ticks(self, series: Series, since: str) -> None:
+        oldest = series.ticks[0].timestamp
+        items, complete = read_items(
+            self.client("dynamodb"),
+            table=self.settings.table,
+            symbol=series.symbol,
+            key="timestamp",
+            fields=("timestamp", "price", "volume"),
+            between=(since, oldest),
+            limit=CHART_TICKS - len(series.ticks) + 1,
+        )
+        older = [tick for tick in map(parse_tick, reversed(items)) if tick and tick.timestamp < oldest]
+        series.ticks[:0] = older
+        series.since = since if complete else series.ticks[0].timestamp
+
+    def _read_alerts(self, series: Series) -> None:
+        """The new signals, or an anomaly to come: its key has a date only, which sorts before them."""
+        series.has_news, series.alerts_asked_at = bool(series.expected), time.monotonic()
+        request: dict[str, Any] = {"limit": CHART_ALERTS}
+        signals = [key for key, alert in series.alerts.items() if alert.get("signal") != "ANOMALY"]
+        if series.expected:
+            date = series.expected.pop()
+            request["between"] = (f"{date}#ANOMALY#", f"{date}#ANOMALY#~")
+        elif signals:
+            # From the oldest that was not sent yet, so that its status comes right.
+            pending = [key for key in signals if series.alerts[key].get("status") == "pending"]
+            request["between"] = (min(pending, default=max(signals)), "~")
+        else:
+            request["limit"] = FIRST_ALERTS
+        items, complete = self._alerts(series, **request)
+        if "between" not in request:
+            series.alerts_since = "" if complete else items[-1]["alert_id"]
+        series.alerts |= {item["alert_id"]: item for item in items}
+
+    def _reach_alerts(self, series: Series, since: str) -> None:
+        items, complete = self._alerts(series, between=(since, series.alerts_since), limit=CHART_ALERTS)
+        series.alerts |= {item["alert_id"]: item for item in items}
+        series.alerts_since = since if complete else items[-1]["alert_id"]
+
+    def _alerts(self, series: Series, **request: Any) -> tuple[list[dict[str, Any]], bool]:
+        return read_items(
+            self.client("dynamodb"),
+            table=self.settings.alerts_table,
+            symbol=series.symbol,
+            key="alert_id",
+            fields=ALERT_FIELDS,
+            **request,
+        )
+
+
+# --- Computing ----------------------------------------------------------------------------------------
+
+
+@lru_cache
+def zone(name: str | None) -> ZoneInfo:
+    """The time zone of that name; UTC where there is none."""
+    try:
+        return ZoneInfo(name or "UTC")
+    except (KeyError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def exchange_date(item: dict[str, Any]) -> str:
+    """The date of a tick where its exchange is."""
+    return str(
+        datetime.fromisoformat(item["timestamp"]).astimezone(zone(item.get("exchange_timezone"))).date()
+    )
+
+
+def averages(ticks: Sequence[Tick], *, short: int, long: int) -> tuple[Decimal, Decimal, str] | None:
+    """Both averages of the newest ticks and "up", "down" or "flat", compared exactly; None with too few."""
+    if len(ticks) < long:
+        return None
+    prices = [tick.price for tick in ticks[-long:]]
+    spread = long * sum(prices[-short:]) - short * sum(prices)
+    return (
+        sum(prices[-short:]) / short,
+        sum(prices) / long,
+        "up" if spread > 0 else "down" if spread else "flat",
+    )
+
+
+def market(newest: dict[str, Any], now: datetime) -> str:
+    """ "open", "closed" or "unknown", as far as a symbol's newest tick and the clock tell."""
+    age = now - datetime.fromisoformat(newest["timestamp"])
+    is_fresh = age < timedelta(minutes=10 + float(newest.get("delay_minutes") or 0))
+    if is_fresh and newest.get("market_state"):
+        return "open" if newest["market_state"] == "REGULAR" else "closed"
+    if newest.get("exchange_timezone") == "America/New_York" and newest.get("source") != "simulated":
+        there = now.astimezone(zone("America/New_York"))  # its holidays are not known here
+        in_hours = (9, 30) <= (there.hour, there.minute) < (16, 0)
+        return "open" if there.weekday() < 5 and in_hours else "closed"
+    return "open" if is_fresh else "unknown"
+
+
+def start_of_range(newest: dict[str, Any], name: str) -> datetime:
+    """Where a range begins that ends with the newest tick, so that a closed market shows its last session.
+
+    Days are the exchange's; five days are the last five weekdays, unless the newest tick is of a weekend.
+    """
+    end, span = datetime.fromisoformat(newest["timestamp"]), RANGES[name][0]
+    if span:
+        return end - span
+    day = end.astimezone(zone(newest.get("exchange_timezone"))).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
+    left = 4 if name == "5 days" else 0
+    counts_weekends = day.weekday() >= 5
+    while left:
+        day -= timedelta(days=1)
+        left -= counts_weekends or day.weekday() < 5
+    return day
+
+
+def draw_bars(
+    series: Series, *, start: datetime, seconds: int, short: int, long: int
+) -> list[dict[str, Any]]:
+    """The candles of a chart: ticks from `start` on, so many seconds each, with averages, volume and signals.
+
+    Averages are those at a candle's last tick. Volume is what a tick's session volume exceeds the one before
+    by; a replayed tick has that of its whole bar.
+    """
+    ticks, width = series.ticks, seconds * 1000
+    first = bisect_left(ticks, start.timestamp() * 1000, key=lambda tick: tick.time)
+    sums = [0.0, *itertools.accumulate(float(tick.price) for tick in ticks[max(first - long, 0) :])]
+    offset = max(first - long, 0)
+    whole_bars = series.newest.get("source") == "replay"
+    bars: dict[float, dict[str, Any]] = {}
+    for place in range(first, len(ticks)):
+        tick, price, at = ticks[place], float(ticks[place].price), ticks[place].time // width * width
+        bar = bars.get(at)
+        if bar is None:
+            bar = {"t": at, "end": at + width, "open": price, "high": price, "low": price, "volume": 0.0}
+            bars[at] = bar
+        bar["high"], bar["low"], bar["close"] = max(bar["high"], price), min(bar["low"], price), price
+        before = ticks[place - 1].volume if place else None
+        if tick.volume is not None and (whole_bars or before is not None):
+            bar["volume"] += max(float(tick.volume - (0 if whole_bars else before)), 0)
+        for name, length in (("short", short), ("long", long)):
+            if place + 1 >= length:
+                end = place + 1 - offset
+                bar[name] = round((sums[end] - sums[end - length]) / length, 4) if end >= length else None
+    for alert in series.alerts.values():
+        try:
+            at = datetime.fromisoformat(alert["timestamp"]).timestamp() * 1000 // width * width
+            price, signal = float(alert["price"]), str(alert["signal"])
+        except (KeyError, ValueError, TypeError):
+            continue
+        if signal in SIGNALS and at in bars:
+            bars[at][signal] = price
+            bars[at]["alerts"] = f"{bars[at].get('alerts', '')} {SIGNALS[signal]} {amount(price)}".strip()
+    return list(bars.values())
+
+
+def cut_nights(bars: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Give each bar the place x, x2 on an axis without closed markets.
+
+    Where nothing came for more than two hours, whole hours are taken out, so that round times stay round.
+    The newest session keeps its true time. Returns (first x, milliseconds off its time), oldest first.
+    """
+    hour, shift, sessions = 3_600_000, 0.0, []
+    for number in range(len(bars) - 1, -1, -1):
+        bar = bars[number]
+        bar["x"], bar["x2"] = bar["t"] + shift, bar["end"] + shift
+        gap = bar["t"] - bars[number - 1]["end"] if number else math.inf
+        if gap > 2 * hour:
+            sessions.append((bar["x"], shift))
+            shift += gap // hour * hour if number else 0
+    return sessions[::-1]
+
+
+def ago(seconds: float) -> str:
+    """An age in words."""
+    if math.isnan(seconds):
+        return "—"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def signed(value: float, digits: str = "") -> str:
+    """A change with its sign and an arrow: "▲ +0.88"."""
+    if math.isnan(value):
+        return "—"
+    text = f"{value:+.2f}" if digits else amount(value, "+")
+    return f"{'▲' if value > 0 else '▼' if value < 0 else '▬'} {text}"
+
+
+def price_text(value: float) -> str:
+    return "—" if math.isnan(value) else amount(value)
+
+
+def watch_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFrame:
+    """The table of a page: a row a symbol, in that order."""
+    settings, rows = feed.settings, []
+    for symbol in symbols:
+        series = feed.series(symbol)
+        newest, ticks = series.newest, series.ticks
+        row: dict[str, Any] = {"Symbol": symbol, "Trend": "no ticks"}
+        if newest and ticks:
+            prices = [float(tick.price) for tick in ticks[-FIRST_TICKS:]]
+            found = averages(ticks, short=settings.short, long=settings.long)
+            row |= {
+                "Last": prices[-1],
+                "Change": float(newest.get("change", math.nan)),
+                "Change %": float(newest.get("change_percent", math.nan)),
+                "Prices": prices[:: -(-len(prices) // 60)],
+                "Trend": f"{len(ticks)} of {settings.long} ticks",
+                "Age": (now - datetime.fromisoformat(newest["timestamp"])).total_seconds(),
+                "Anomaly": "◆ anomaly" if newest.get("anomaly") else "",
+            }
+            if found:
+                row["SMA short"], row["SMA long"] = float(found[0]), float(found[1])
+                row["Trend"] = {"up": "▲ up", "down": "▼ down", "flat": "▬ flat"}[found[2]]
+        rows.append(row)
+    columns = [
+        "Symbol",
+        "Last",
+        "Change",
+        "Change %",
+        "Prices",
+        "Trend",
+        "SMA short",
+        "SMA long",
+        "Age",
+        "Anomaly",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def alert_rows(feed: Feed, symbols: Iterable[str]) -> pd.DataFrame:
+    """The alerts of some symbols, newest first."""
+    rows = [
+        {
+            "Time": alert.get("timestamp"),
+            "Symbol": symbol,
+            "Signal": SIGNALS.get(alert.get("signal"), str(alert.get("signal"))),
+            "Price": alert.get("price"),
+            "Change %": alert.get("change_percent"),
+            "SMA short": alert.get("sma_short"),
+            "SMA long": alert.get("sma_long"),
+            "Status": alert.get("status"),
+        }
+        for symbol in symbols
+        for alert in list(feed.series(symbol).alerts.values())
+    ]
+    columns = ["Time", "Symbol", "Signal", "Price", "Change %", "SMA short", "SMA long", "Status"]
+    frame = pd.DataFrame(rows, columns=columns).sort_values("Time", ascending=False, kind="stable")
+    frame["Time"] = pd.to_datetime(frame["Time"], utc=True, errors="coerce")
+    for name in ("Price", "Change %", "SMA short", "SMA long"):
+        frame[name] = pd.to_numeric(frame[name], errors="coerce").astype(float)
+    return frame.reset_index(drop=True)
+
+
+# --- Drawing ------------------------------------------------------------------------------------------
+
+STYLE = """
+<style>
+.strip { display: flex; flex-wrap: wrap; gap: .4rem; align-items: stretch; }
+.strip h1 { font-size: 1.35rem; padding: 0; margin: 0 .6rem 0 0; align-self: center; }
+.chip { border: 1px solid color-mix(in srgb, currentColor 22%, transparent); border-radius: .5rem;
+        padding: .2rem .6rem; font-size: .875rem; line-height: 1.35; font-variant-numeric: tabular-nums; }
+.chip small { display: block; opacity: .75; font-size: .72rem; }
+.badge { background: #f5c518; color: #1a1a1a; border-color: #f5c518; font-weight: 600; }
+.badge small { opacity: 1; font-weight: 400; }
+</style>
+"""
+
+
+def chip(label: str, value: str, *, kind: str = "", title: str = "") -> str:
+    """One fact of the strip, as HTML."""
+    texts = [html.escape(text) for text in (kind, title, label, value)]
+    return '<span class="chip {}" title="{}"><small>{}</small>{}</span>'.format(*texts)
+
+
+def draw_strip(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
+    """The health strip: source, market, age, ticks an hour, what waits in the bucket."""
+    known = [series for series in map(feed.series, symbols) if series.ticks]
+    chips = []
+    sources = {series.newest.get("source") for series in known}
+    if "simulated" in sources:
+        chips.append(chip("simulated", "made-up prices", kind="badge"))
+    if "replay" in sources:
+        dates = [str(s.newest["replayed_from"])[:10] for s in known if "replayed_from" in s.newest]
+        chips.append(chip("replay", f"prices of {max(dates, default='the past')}", kind="badge"))
+    states = [market(series.newest, now) for series in known]
+    count = states.count("open")
+    if 0 < count < len(states):
+        state = f"● open: {count} of {len(states)}"
+    else:
+        state = {"open": "● open", "closed": "○ closed"}.get(
+            states[0] if len(set(states)) == 1 else "", "? unknown"
+        )
+    chips.append(chip("market", state, title="as the newest ticks say, otherwise by the hours of New York"))
+    if known:
+        newest = max(series.ticks[-1].time for series in known) / 1000
+        chips.append(chip("last tick", f"{ago(now.timestamp() - newest)} ago"))
+    else:
+        chips.append(chip("last tick", "none yet"))
+    hour = format_timestamp(now - timedelta(hours=1))
+    ticks = sum(len(s.ticks) - bisect_left(s.ticks, hour, key=lambda tick: tick.timestamp) for s in known)
+    more = "+" if any(series.since > hour for series in known) else ""
+    chips.append(chip("ticks in the last hour", f"{ticks:,}{more}", title="of the symbols on this page"))
+    for what, hint in (("rejects", "records that were no tick"), ("failed batches", "scripts/redrive.sh")):
+        found = feed.waiting(what)
+        text = "?" if isinstance(found, Exception) else f"{found[0]:,}{'+' if found[1] else ''}"
+        title = explain(found, feed.settings) if isinstance(found, Exception) else hint
+        alarm = "⚠ " if text not in ("0", "?") else ""
+        chips.append(chip(what, alarm + text, title=re.sub(r"[*`]", "", title)))
+    sources -= {"simulated", "replay", None}
+    if sources:
+        chips.append(chip("source", ", ".join(sorted(sources))))
+    st.html(f'{STYLE}<div class="strip"><h1>Stock market</h1>{"".join(chips)}</div>')
+
+
+def draw_state(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
+    """What is broken, empty or stale, and what to do about it."""
+    if feed.error:
+        shown = (
+            f" Shown is what was read {ago((now - feed.read_at).total_seconds())} ago."
+            if feed.read_at
+            else ""
+        )
+        st.error(
+            f"{explain(feed.error, feed.settings)}{shown} This page tries again every {REFRESH_SECONDS} s."
+        )
+        return
+    known = [series for series in map(feed.series, symbols) if series.ticks]
+    if not known:
+        names = ",".join(symbol.replace("`", "") for symbol in symbols[:5])
+        st.info(
+            f"**No ticks yet** of {len(symbols)} symbols {feed.settings.place}. Start the producer, and they "
+            f"appear here:\n\n```bash\npython stream_stock_data.py --symbols '{names}' --backfill 60\n```"
+        )
+        return
+    newest = max(known, key=lambda series: series.ticks[-1].time).newest
+    age = (now - datetime.fromisoformat(newest["timestamp"])).total_seconds()
+    if age > STALE_SECONDS + 60 * float(newest.get("delay_minutes") or 0) and market(newest, now) != "closed":
+        st.warning(
+            f"**Nothing new for {ago(age)}**, and the market is not known to be closed. Is the producer "
+            "running? `python stream_stock_data.py` says what it does."
+        )
+
+
+def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now: datetime) -> str:
+    """The table of symbols; returns the one that is selected."""
+    settings, frame = feed.settings, watch_rows(feed, symbols, now)
+
+    def colour(value: float) -> str:
+        return f"color: {colours['up']}" if value > 0 else f"color: {colours['down']}" if value < 0 else ""
+
+    def colour_trend(value: str) -> str:
+        return colour({"▲": 1, "▼": -1}.get(value[0], 0))
+
+    style = frame.style.map(colour, subset=["Change", "Change %"]).map(colour_trend, subset=["Trend"])
+    style = style.map(lambda _: f"color: {colours['mark']}", subset=["Anomaly"])
+    prices = dict.fromkeys(("Last", "SMA short", "SMA long"), price_text)
+    style = style.format(
+        prices | {"Change": signed, "Change %": lambda value: signed(value, "%"), "Age": ago}
+    )
+    wanted = st.query_params.get("symbol", "")
+    place = symbols.index(wanted) if wanted in symbols else 0
+    config = st.column_config
+    state = st.dataframe(
+        style,
+        key="watchlist " + " ".join(symbols),
+        hide_index=True,
+        height=min(len(symbols), 10) * 35 + 38,
+        on_select="rerun",
+        selection_mode="single-row-required",
+        selection_default={"selection": {"rows": [place]}},
+        alt="Watchlist: last price, change, trend and averages of each symbol",
+        column_config={
+            "Symbol": config.TextColumn(pinned=True, width=95),
+            "Last": config.NumberColumn(width=90),
+            "Change": config.NumberColumn(width=95),
+            "Change %": config.NumberColumn(width=95),
+            "Prices": config.LineChartColumn(width=130, color=colours["up"], help="the last hour or so"),
+            "Trend": config.TextColumn(width=95, help="where the short average lies to the long one"),
+            "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=95),
+            "SMA long": config.NumberColumn(f"SMA-{settings.long}", width=95),
+            "Age": config.NumberColumn(width=75, help="since the newest quote"),
+            "Anomaly": config.TextColumn("", width=100),
+        },
+    )
+    rows = state.selection.rows
+    symbol = symbols[rows[0]] if rows and rows[0] < len(symbols) else symbols[place]
+    if st.query_params.get("symbol") != symbol:
+        st.query_params["symbol"] = symbol
+    return symbol
+
+
+def chart_spec(
+    *,
+    colours: dict[str, str],
+    candles: bool,
+    sessions: list[tuple[float, float]],
+    days: bool,
+    short: int,
+    long: int,
+) -> dict[str, Any]:
+    """The chart in Vega-Lite. It stays the same while data comes in, so that a zoom lasts."""
+    shift = "0"
+    for first, off in sessions:
+        shift = f"(datum.value >= {first:.0f} ? {off:.0f} : {shift})" if off or shift != "0" else shift
+    # Outermost the newest session, whose shift is 0.
+    label = f"timeFormat(datum.value - {shift}, '{'%a %H:%M' if days else '%H:%M'}')"
+    x = {"field": "x", "type": "temporal", "axis": None}
+    price = {"type": "quantitative", "scale": {"zero": False}, "axis": {"orient": "right", "title": None}}
+    rising = {
+        "condition": {"test": "datum.close >= datum.open", "value": colours["up"]},
+        "value": colours["down"],
+    }
+
+    def line(name: str, colour: str, **mark: Any) -> dict[str, Any]:
+        y = price | {"field": name}
+        return {"mark": {"type": "line", "clip": True, "color": colour, **mark}, "encoding": {"x": x, "y": y}}
+
+    def marks(signal: str, shape: str, colour: str, offset: int) -> dict[str, Any]:
+        look = {"type": "point", "clip": True, "filled": True, "size": 110, "opacity": 1, "shape": shape}
+        look |= {"color": colour, "yOffset": offset, "stroke": "white", "strokeWidth": 0.8}
+        return {
+            "transform": [{"filter": f"isValid(datum['{signal}'])"}],
+            "mark": look,
+            "encoding": {"x": x, "y": price | {"field": signal}},
+        }
+
+    wick = {"mark": {"type": "rule", "clip": True}}
+    wick["encoding"] = {"x": {"field": "middle", "type": "temporal", "axis": None}, "color": rising}
+    wick["encoding"] |= {"y": price | {"field": "low"}, "y2": {"field": "high"}}
+    body = {"mark": {"type": "bar", "clip": True, "minBandSize": 1}}
+    body["encoding"] = {"x": {"field": "left", "type": "temporal", "axis": None}, "x2": {"field": "right"}}
+    body["encoding"] |= {"y": price | {"field": "open"}, "y2": {"field": "close"}, "color": rising}
+    flat = {"mark": {"type": "rule", "clip": True, "strokeWidth": 2}}  # a candle without a body
+    flat["encoding"] = {"x": body["encoding"]["x"], "x2": {"field": "right"}, "y": price | {"field": "close"}}
+    flat["encoding"] |= {"color": rising}
+    zoom = {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.ctrlKey || event.shiftKey]"}
+    hover = {"type": "point", "fields": ["x"], "nearest": True, "on": "pointermove", "clear": "pointerout"}
+    titles = {
+        "local": "Time here",
+        "utc": "UTC",
+        "open": "Open",
+        "high": "High",
+        "low": "Low",
+        "close": "Last",
+    }
+    titles |= {"volume": "Volume", "short": f"SMA-{short}", "long": f"SMA-{long}", "alerts": "Alerts"}
+    tooltip: list[dict[str, Any]] = [{"field": name, "title": title} for name, title in titles.items()]
+    for entry in tooltip:
+        if entry["field"] not in ("local", "utc", "alerts"):
+            entry |= {"type": "quantitative", "format": ",.0f" if entry["field"] == "volume" else ",.4~f"}
+        else:
+            entry |= {"type": "nominal"}
+    cursor = {"mark": {"type": "rule", "clip": True}, "params": [{"name": "hover", "select": hover}]}
+    cursor["encoding"] = {"x": x, "tooltip": tooltip}
+    cursor["encoding"]["opacity"] = {
+        "condition": {"param": "hover", "empty": False, "value": 0.5},
+        "value": 0,
+    }
+    shape = [wick, body, flat] if candles else [line("close", colours["up"], strokeWidth=1.8)]
+    shape[0] = shape[0] | {"params": [{"name": "zoom", "select": zoom, "bind": "scales"}]}
+    top = {
+        "height": 300,
+        "layer": [
+            *shape,
+            line("short", colours["short"], strokeWidth=1.3),
+            line("long", colours["long"], strokeWidth=1.3, strokeDash=[6, 3]),
+            marks("BUY", "triangle-up", colours["up"], 14),
+            marks("SELL", "triangle-down", colours["down"], -14),
+            marks("ANOMALY", "diamond", colours["mark"], 0),
+            cursor,
+        ],
+    }
+    time_axis = {"labelExpr": label, "title": None, "labelOverlap": True, "grid": False, "tickCount": 8}
+    volume = {"field": "volume", "type": "quantitative"}
+    volume["axis"] = {"orient": "right", "title": None, "tickCount": 2, "format": "~s"}
+    bottom = {
+        "height": 70,
+        "mark": {"type": "bar", "clip": True, "opacity": 0.6, "minBandSize": 1},
+        "encoding": {
+            "x": {"field": "left", "type": "temporal", "axis": time_axis},
+            "x2": {"field": "right"},
+            "y": volume,
+            "color": rising,
+        },
+    }
+    format_time = "Format(datum.t, '%a %d %b %H:%M:%S')"
+    return {
+        "transform": [
+            {"calculate": f"time{format_time}", "as": "local"},
+            {"calculate": f"utc{format_time}", "as": "utc"},
+            {"calculate": "datum.x + (datum.x2 - datum.x) * 0.5", "as": "middle"},
+            {"calculate": "datum.x + (datum.x2 - datum.x) * 0.15", "as": "left"},
+            {"calculate": "datum.x + (datum.x2 - datum.x) * 0.85", "as": "right"},
+        ],
+        "vconcat": [top, bottom],
+        "spacing": 6,
+        "bounds": "flush",
+        "resolve": {"scale": {"x": "shared"}},
+        "config": {"legend": {"disable": True}},
+    }
+
+
+def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
+    """Price, averages and signals of the selected symbol, and the volume below."""
+    settings, series = feed.settings, feed.series(symbol)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(
+            f"<h2 style='font-size:1.15rem;margin:0;padding:0'>{html.escape(symbol)}</h2>", width="content"
+        )
+        name = st.segmented_control(
+            "Range",
+            list(RANGES),
+            default="1 h",
+            required=True,
+            key="range",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+        look = st.segmented_control(
+            "Look",
+            ["Candles", "Line"],
+            default="Candles",
+            required=True,
+            key="look",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    if not series.ticks:
+        st.caption("No ticks of this symbol yet.")
+        return
+    start = start_of_range(series.newest, name)
+    series = feed.reach(symbol, format_timestamp(start))
+    seconds = RANGES[name][1 if look == "Candles" else 2]
+    bars = draw_bars(series, start=start, seconds=seconds, short=settings.short, long=settings.long)
+    sessions = cut_nights(bars)
+    columns = ["t", "x", "x2", "open", "high", "low", "close", "volume", "short", "long", *SIGNALS, "alerts"]
+    frame = pd.DataFrame(bars, columns=columns)
+    frame = frame.astype(dict.fromkeys(columns[:-1], float) | {"alerts": object})
+    spec = chart_spec(
+        colours=colours,
+        candles=look == "Candles",
+        sessions=sessions,
+        days=name == "5 days",
+        short=settings.short,
+        long=settings.long,
+    )
+    st.vega_lite_chart(frame, spec, key=f"chart {symbol} {name} {look}", alt=f"Price of {symbol}, {name}")
+    short, long = settings.short, settings.long
+    reach = (
+        "" if series.since <= format_timestamp(start) else f" Only the newest {len(series.ticks):,} ticks."
+    )
+    st.caption(
+        f"Solid SMA-{short}, dashed SMA-{long} · ▲ BUY ▼ SELL ◆ ANOMALY · drag to move, Ctrl + wheel or "
+        f"pinch to zoom, double click for all.{reach}"
+    )
+
+
+def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
+    """The feed of alerts, newest first."""
+    settings = feed.settings
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html("<h2 style='font-size:1.15rem;margin:0;padding:0'>Alerts</h2>", width="content")
+        kinds = st.pills(
+            "Signals",
+            list(SIGNALS),
+            selection_mode="multi",
+            default=list(SIGNALS),
+            key="signals",
+            label_visibility="collapsed",
+        )
+        only = st.toggle("Only the selected symbol", key="only")
+    frame = alert_rows(feed, [selected] if only else symbols)
+    frame = frame[frame["Signal"].isin([SIGNALS[kind] for kind in kinds])]
+    if frame.empty:
+        st.caption(
+            "No alerts yet: a crossover needs 21 ticks." if not kinds or len(kinds) == 3 else "None of these."
+        )
+        return
+    config, prices = st.column_config, "%.2f"
+    st.dataframe(
+        frame.head(200),
+        key="alerts",
+        hide_index=True,
+        height=min(len(frame), 10) * 35 + 38,
+        alt="Alerts, newest first",
+        column_config={
+            "Time": config.DatetimeColumn(
+                format="ddd HH:mm:ss", timezone=st.context.timezone or "UTC", width=105
+            ),
+            "Symbol": config.TextColumn(width=80),
+            "Signal": config.TextColumn(width=105),
+            "Price": config.NumberColumn(format=prices, width=75),
+            "Change %": config.NumberColumn(format="%+.2f", width=80),
+            "SMA short": config.NumberColumn(f"SMA-{settings.short}", format=prices, width=75),
+            "SMA long": config.NumberColumn(f"SMA-{settings.long}", format=prices, width=75),
+            "Status": config.TextColumn(width=80),
+        },
+    )
+
+
+def watched(feed: Feed) -> list[str]:
+    """All symbols of the watchlist: configured, typed in, with alerts."""
+    typed = [symbol for symbol in st.query_params.get("with", "").split(",") if symbol]
+    return list(dict.fromkeys([*feed.settings.symbols, *typed, *feed.alerted_symbols()]))
+
+
+def escaped(text: str) -> str:
+    """A text that Markdown shows as it is."""
+    return re.sub(r"([^\w\s])", r"\\\1", text)
+
+
+def choose_page(feed: Feed) -> list[str]:
+    """The symbols on the page, by the search box and the page number; and the way to add one."""
+    everything = watched(feed)
+    typed = (
+        st.text_input(
+            "Find or add a symbol",
+            type="search",
+            key="find",
+            live=True,
+            placeholder="Find or add a symbol",
+            label_visibility="collapsed",
+        )
+        .strip()
+        .upper()
+    )
+    found = [symbol for symbol in everything if typed in symbol.upper()]
+    if typed and typed not in everything:
+        if not re.fullmatch(r"[^\s,]{1,32}", typed) or not typed.isprintable():
+            st.caption("A symbol has no spaces and no commas, and 32 characters at the most.")
+        elif st.button(f"Add {escaped(typed)}", key="add"):
+            added = st.query_params.get("with", "")
+            st.query_params["with"] = f"{added},{typed}".strip(",")
+            st.query_params["symbol"] = typed
+            st.rerun()
+    pages = -(-len(found) // PAGE_SYMBOLS)
+    page = 1
+    if pages > 1:
+        wanted = st.query_params.get("symbol", "")
+        default = found.index(wanted) // PAGE_SYMBOLS + 1 if wanted in found else 1
+        with st.container(horizontal=True, vertical_alignment="center"):
+            page = st.pagination(pages, default=default, key=f"page {typed}")
+            st.caption(f"{len(found)} symbols", width="content")
+    return found[(page - 1) * PAGE_SYMBOLS : page * PAGE_SYMBOLS]
+
+
+@st.cache_resource(show_spinner=False)
+def shared_feed(settings: Settings) -> Feed:
+    return Feed(settings)
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def live(feed: Feed) -> None:
+    """The page: all of it is drawn anew every REFRESH_SECONDS from one reading."""
+    colours = COLOURS[st.context.theme.type or "light"]
+    strip = st.container()
+    state = st.container()
+    symbols = choose_page(feed)
+    feed.refresh(symbols)
+    now = datetime.now(UTC)
+    with strip:
+        draw_strip(feed, symbols, now)
+    if not symbols:
+        st.caption("No symbol of that name in the list.")
+        return
+    with state:
+        draw_state(feed, symbols, now)
+    selected = draw_watchlist(feed, symbols, colours, now)
+    left, right = st.columns([3, 2])
+    with left:
+        draw_chart(feed, selected, colours)
+    with right:
+        draw_alerts(feed, symbols, selected)
+
+
+def main() -> None:
+    """Draw the page for one browser."""
+    st.set_page_config(page_title="Stock market", page_icon="📈", layout="wide")
+    try:
+        feed = shared_feed(read_settings())
+    except CannotRun as error:
+        st.error(f"A setting is wrong: {error}")
+        return
+    if "opened" not in st.session_state:
+        st.session_state.opened = True
+        feed.reread()
+    live(feed)
+
+
+if __name__ == "__main__":
+    main()
