@@ -626,8 +626,6 @@ def cut_nights(bars: list[dict[str, Any]]) -> list[tuple[float, float]]:
 
 def ago(seconds: float) -> str:
     """An age in words."""
-    if math.isnan(seconds):
-        return "—"
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -636,14 +634,8 @@ def ago(seconds: float) -> str:
 
 def signed(value: float, digits: str = "") -> str:
     """A change with its sign and an arrow: "▲ +0.88"."""
-    if math.isnan(value):
-        return "—"
     text = f"{value:+.2f}" if digits else amount(value, "+")
     return f"{'▲' if value > 0 else '▼' if value < 0 else '▬'} {text}"
-
-
-def price_text(value: float) -> str:
-    return "—" if math.isnan(value) else amount(value)
 
 
 def watch_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFrame:
@@ -712,6 +704,7 @@ def alert_rows(feed: Feed, symbols: Iterable[str]) -> pd.DataFrame:
 
 STYLE = """
 <style>
+.stMainBlockContainer { padding: 1.6rem clamp(1rem, 3vw, 3rem) 2rem; }
 .strip { display: flex; flex-wrap: wrap; gap: .4rem; align-items: stretch; }
 .strip h1 { font-size: 1.35rem; padding: 0; margin: 0 .6rem 0 0; align-self: center; }
 .chip { border: 1px solid color-mix(in srgb, currentColor 22%, transparent); border-radius: .5rem;
@@ -810,10 +803,9 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
 
     style = frame.style.map(colour, subset=["Change", "Change %"]).map(colour_trend, subset=["Trend"])
     style = style.map(lambda _: f"color: {colours['mark']}", subset=["Anomaly"])
-    prices = dict.fromkeys(("Last", "SMA short", "SMA long"), price_text)
-    style = style.format(
-        prices | {"Change": signed, "Change %": lambda value: signed(value, "%"), "Age": ago}
-    )
+    texts = {"Last": amount, "Change": signed, "Change %": lambda value: signed(value, "%"), "Age": ago}
+    texts |= dict.fromkeys(("SMA short", "SMA long"), "{:,.4f}")
+    style = style.format(texts, na_rep="—")
     wanted = st.query_params.get("symbol", "")
     place = symbols.index(wanted) if wanted in symbols else 0
     config = st.column_config
@@ -836,7 +828,7 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
             "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=95),
             "SMA long": config.NumberColumn(f"SMA-{settings.long}", width=95),
             "Age": config.NumberColumn(width=75, help="since the newest quote"),
-            "Anomaly": config.TextColumn("", width=100),
+            "Anomaly": config.TextColumn(width=100),
         },
     )
     rows = state.selection.rows
@@ -862,7 +854,11 @@ def chart_spec(
     # Outermost the newest session, whose shift is 0.
     label = f"timeFormat(datum.value - {shift}, '{'%a %H:%M' if days else '%H:%M'}')"
     x = {"field": "x", "type": "temporal", "axis": None}
-    price = {"type": "quantitative", "scale": {"zero": False}, "axis": {"orient": "right", "title": None}}
+    price = {
+        "type": "quantitative",
+        "scale": {"zero": False, "padding": 16},
+        "axis": {"orient": "right", "title": None},
+    }
     rising = {
         "condition": {"test": "datum.close >= datum.open", "value": colours["up"]},
         "value": colours["down"],
@@ -937,6 +933,7 @@ def chart_spec(
             "x": {"field": "left", "type": "temporal", "axis": time_axis},
             "x2": {"field": "right"},
             "y": volume,
+            "y2": {"datum": 0},
             "color": rising,
         },
     }
@@ -1001,7 +998,9 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
         short=settings.short,
         long=settings.long,
     )
-    st.vega_lite_chart(frame, spec, key=f"chart {symbol} {name} {look}", alt=f"Price of {symbol}, {name}")
+    st.vega_lite_chart(
+        frame, spec, width="stretch", key=f"chart {symbol} {name} {look}", alt=f"Price of {symbol}, {name}"
+    )
     short, long = settings.short, settings.long
     reach = (
         "" if series.since <= format_timestamp(start) else f" Only the newest {len(series.ticks):,} ticks."
