@@ -11,7 +11,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-for part in inventory stream tables bucket topic roles functions mappings analytics leftovers; do
+for part in inventory survey stream tables bucket topic roles functions mappings analytics leftovers; do
   # shellcheck source=/dev/null
   source "$SCRIPTS/lib/$part.sh"
 done
@@ -41,8 +41,8 @@ main() {
   else
     log 'Nothing of the project is there.'
   fi
-  if [[ -n $(in_state foreign) ]]; then
-    in_state foreign >&2
+  if [[ -n $(in_state foreign)$(in_state hidden) ]]; then
+    { in_state foreign && in_state hidden; } >&2
     die "the above has not the tag project=$PROJECT: it is not ours, and was left alone"
   fi
 }

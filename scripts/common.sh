@@ -8,10 +8,11 @@ SCRIPTS=$ROOT/scripts
 PROJECT=stock-market-streaming # the tag on every resource: project=stock-market-streaming
 export AWS_PAGER=''
 
-log() { printf '%s\n' "$*" >&2; }
+# What was done; a dry run does nothing.
+log() { [[ -n $dry_run ]] || printf '%s\n' "$*" >&2; }
 
 die() {
-  log "error: $*"
+  printf 'error: %s\n' "$*" >&2
   exit 1
 }
 
@@ -25,17 +26,32 @@ require_command() {
   command -v "$1" >/dev/null || die "$1 is missing: $2"
 }
 
-# in_parallel COMMAND…: each in a background subshell; status 1 when one of them failed.
+# in_parallel COMMAND…: each in a background subshell; status 1 when one of them failed. In a dry run, what they print
+# comes in the order of the commands.
 in_parallel() {
-  local command pids=() pid failed=0
+  local command number pids=() failed=0 outputs=''
+  [[ -z $dry_run ]] || outputs=$(mktemp -d "$TEMPORARY/outputs.XXXXXX")
   for command in "$@"; do
-    ($command) &
+    (
+      trap 'stop_jobs; exit 130' TERM
+      [[ -z $outputs ]] || exec >"$outputs/${#pids[@]}"
+      $command
+    ) &
     pids+=($!)
   done
-  for pid in "${pids[@]}"; do
-    wait "$pid" || failed=1
+  for number in "${!pids[@]}"; do
+    wait "${pids[number]}" || failed=1
+    [[ -z $outputs ]] || cat "$outputs/$number"
   done
   return "$failed"
+}
+
+# What runs in the background does not get the terminal's Ctrl-C from bash. A call that changes something is seen to
+# its end, so that it is known what exists.
+stop_jobs() {
+  # shellcheck disable=SC2046 # one word a process
+  kill $(jobs -p) 2>/dev/null || true
+  wait
 }
 
 # render FILE: the file with each ${NAME} (capitals) replaced by the shell variable of that name.
@@ -55,6 +71,9 @@ render() {
 has_settings() {
   python3 "$SCRIPTS/lib/has_settings.py" "$1" "$2"
 }
+
+# is_same POLICY POLICY: neither holds anything that the other one does not.
+is_same() { has_settings "$1" "$2" && has_settings "$2" "$1"; }
 
 # shellcheck source=scripts/lib/calls.sh
 source "$SCRIPTS/lib/calls.sh"

@@ -17,7 +17,14 @@ main() {
     *) usage 2 >&2 ;;
   esac
   start_session
-  in_parallel "deploy_code $PROCESSOR process_stock_data" "deploy_code $ANALYST stock_trend_analysis"
+  in_parallel "deploy $PROCESSOR process_stock_data" "deploy $ANALYST stock_trend_analysis"
+}
+
+# deploy NAME BASENAME
+deploy() {
+  call_unless ResourceNotFoundException lambda get-function-configuration --function-name "$1" \
+    --query CodeSha256 --output text || die "function $1 does not exist: run scripts/setup.sh"
+  deploy_code "$1" "$2" "$REPLY"
 }
 
 main "$@"

@@ -1,31 +1,29 @@
 # shellcheck shell=bash
 # What Athena needs: the Glue database and table over the archive, and a workgroup with a limit. Sourced.
 
+# The partitions are projected from the dates, so that no crawler has to look for them.
 ensure_catalog() {
+  local wanted
+  wanted=$(render "$ROOT/athena/stock_data_table.json")
   if exists database "$DATABASE"; then
     log "database $DATABASE: already exists"
+    if call_unless EntityNotFoundException glue get-table --database-name "$DATABASE" --name "$GLUE_TABLE" \
+      --query Table --output json; then
+      if has_settings "$wanted" "$REPLY"; then
+        log "glue table $GLUE_TABLE: already exists"
+      else
+        call glue update-table --database-name "$DATABASE" --table-input "$wanted" --skip-archive
+        log "glue table $GLUE_TABLE: updated"
+      fi
+      return
+    fi
   else
     call glue create-database --database-input "Name=$DATABASE,Description=The archive of stock ticks in S3" \
       --tags "project=$PROJECT"
-    log "database $DATABASE: created"
+    created database "$DATABASE"
   fi
-  ensure_glue_table
-}
-
-# The partitions are projected from the dates, so that no crawler has to look for them.
-ensure_glue_table() {
-  local wanted
-  wanted=$(render "$ROOT/athena/stock_data_table.json")
-  if ! call_unless EntityNotFoundException glue get-table --database-name "$DATABASE" --name "$GLUE_TABLE" \
-    --query Table --output json; then
-    call glue create-table --database-name "$DATABASE" --table-input "$wanted"
-    log "glue table $GLUE_TABLE: created"
-  elif has_settings "$wanted" "$REPLY"; then
-    log "glue table $GLUE_TABLE: already exists"
-  else
-    call glue update-table --database-name "$DATABASE" --table-input "$wanted" --skip-archive
-    log "glue table $GLUE_TABLE: updated"
-  fi
+  call glue create-table --database-name "$DATABASE" --table-input "$wanted"
+  log "glue table $GLUE_TABLE: created"
 }
 
 ensure_workgroup() {
@@ -33,12 +31,11 @@ ensure_workgroup() {
   wanted=$(render "$SCRIPTS/resources/workgroup.json")
   if ! exists workgroup "$WORKGROUP"; then
     call athena create-work-group --name "$WORKGROUP" --configuration "$wanted" --tags "Key=project,Value=$PROJECT"
-    log "workgroup $WORKGROUP: created"
+    created workgroup "$WORKGROUP"
     return
   fi
-  call athena get-work-group --work-group "$WORKGROUP" --query WorkGroup.Configuration --output json
   log "workgroup $WORKGROUP: already exists"
-  if ! has_settings "$wanted" "$REPLY"; then
+  if ! is_set workgroup "$WORKGROUP" "{\"Configuration\": $wanted}"; then
     # An update names the result's configuration differently.
     call athena update-work-group --work-group "$WORKGROUP" \
       --configuration-updates "${wanted/\"ResultConfiguration\"/\"ResultConfigurationUpdates\"}"

@@ -2,33 +2,50 @@
 # The S3 bucket of the archive. No versioning: an object is written again only with the same content. Sourced.
 
 ensure_bucket() {
-  local location=()
+  local location=() is_new='' private='{"BlockPublicAcls": true, "IgnorePublicAcls": true'
+  private+=', "BlockPublicPolicy": true, "RestrictPublicBuckets": true}'
   if exists bucket "$BUCKET_NAME"; then
     log "bucket $BUCKET_NAME: already exists"
   else
+    is_new=1
     # us-east-1 is the one region that may not be named.
     [[ $AWS_REGION == us-east-1 ]] || location=(--create-bucket-configuration "LocationConstraint=$AWS_REGION")
     begin bucket "$BUCKET_NAME"
     call_unless BucketAlreadyExists s3api create-bucket --bucket "$BUCKET_NAME" \
-      --object-ownership BucketOwnerEnforced ${location[@]+"${location[@]}"} ||
-      die "bucket $BUCKET_NAME belongs to another account: choose another BUCKET_NAME"
-    log "bucket $BUCKET_NAME: created"
+      --object-ownership BucketOwnerEnforced ${location[@]+"${location[@]}"} || {
+      finish bucket "$BUCKET_NAME"
+      die "bucket $BUCKET_NAME belongs to another account: choose another BUCKET_NAME in .env"
+    }
+    created bucket "$BUCKET_NAME"
   fi
-  if [[ -e $(unfinished bucket "$BUCKET_NAME") ]]; then
+  if [[ -n $is_new ]] || is_unfinished bucket "$BUCKET_NAME"; then
     call s3api put-bucket-tagging --bucket "$BUCKET_NAME" --tagging "TagSet=[{Key=project,Value=$PROJECT}]"
     finish bucket "$BUCKET_NAME"
   fi
-  call s3api put-public-access-block --bucket "$BUCKET_NAME" --public-access-block-configuration \
-    BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
-  call s3api put-bucket-encryption --bucket "$BUCKET_NAME" --server-side-encryption-configuration \
-    'Rules=[{ApplyServerSideEncryptionByDefault={SSEAlgorithm=AES256}}]'
-  call s3api put-bucket-lifecycle-configuration --bucket "$BUCKET_NAME" \
+  [[ -n $is_new ]] || ensure_setting bucket-ownership-controls OwnershipControlsNotFoundError OwnershipControls \
+    --ownership-controls '{"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}'
+  ensure_setting public-access-block NoSuchPublicAccessBlockConfiguration PublicAccessBlockConfiguration \
+    --public-access-block-configuration "$private"
+  ensure_setting bucket-encryption ServerSideEncryptionConfigurationNotFoundError ServerSideEncryptionConfiguration \
+    --server-side-encryption-configuration \
+    '{"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}'
+  ensure_setting bucket-lifecycle-configuration NoSuchLifecycleConfiguration '{Rules: Rules}' \
     --lifecycle-configuration "$(render "$SCRIPTS/resources/bucket_lifecycle.json")"
   if [[ ${AWS_ENDPOINT_URL:-} == http://* ]]; then
     log "bucket $BUCKET_NAME: TLS-only policy left out, the endpoint is plain http"
   else
-    call s3api put-bucket-policy --bucket "$BUCKET_NAME" --policy "$(render "$SCRIPTS/policies/bucket.json")"
+    ensure_setting bucket-policy NoSuchBucketPolicy Policy --policy "$(render "$SCRIPTS/policies/bucket.json")"
   fi
+}
+
+# ensure_setting NAME CODE QUERY FLAG WANTED: what get-NAME gives, or CODE while there is none, and put-NAME takes.
+ensure_setting() {
+  if [[ -z $is_new ]]; then
+    ! call_unless "$2" s3api "get-$1" --bucket "$BUCKET_NAME" --query "$3" --output json ||
+      ! has_settings "$5" "$REPLY" || return 0
+  fi
+  call s3api "put-$1" --bucket "$BUCKET_NAME" "$4" "$5"
+  [[ -n $is_new ]] || log "bucket $BUCKET_NAME: ${1#bucket-} set"
 }
 
 # Everything in it goes too: all versions, delete markers and unfinished uploads, up to 1,000 objects a call.

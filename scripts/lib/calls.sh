@@ -4,6 +4,22 @@
 # CLI v1 and early v2 releases do not know AWS_ENDPOINT_URL, and would go to the real AWS.
 aws() { "$AWS_CLI" ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"; }
 
+dry_run='' # when it is set, what would change anything is printed instead
+
+# The operation's verb tells. (A wait command changes nothing, but in a dry run what it waits for may never come.)
+only_reads() { [[ $1 =~ ^(get|list|describe|batch-get|head)- ]]; }
+
+# The command as a shell takes it; as a comment when a dry run makes it as well.
+print_command() {
+  local word line='' quote="'" escaped="'\\''"
+  for word in aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"; do
+    [[ $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || word=$quote${word//$quote/$escaped}$quote
+    line+=" $word"
+  done
+  ! only_reads "$2" || line=" #$line"
+  printf '%s\n' "${line# }"
+}
+
 # True for the emulator on this machine.
 is_local() {
   [[ ${AWS_ENDPOINT_URL:-} =~ ^https?://(127\.[0-9.]+|localhost|\[::1\])(:[0-9]+)?(/|$) ]]
@@ -21,8 +37,14 @@ aws_error_is() {
 call_unless() {
   local codes=$1 errors text
   shift
+  REPLY=''
+  [[ -z $dry_run ]] || print_command "$@"
+  [[ -z $dry_run ]] || only_reads "$2" || return 0
   errors=$(mktemp "$TEMPORARY/errors.XXXXXX")
-  if REPLY=$(aws "$@" 2>"$errors"); then
+  if [[ $2 == wait ]]; then
+    aws "$@" 2>"$errors" & # so that an interruption ends it at once
+    ! wait $! || return 0
+  elif REPLY=$(aws "$@" 2>"$errors"); then
     return 0
   fi
   text=$(<"$errors")
@@ -57,11 +79,11 @@ explain() {
       last='the AWS credentials have expired: log in again (aws sso login, or new keys)'
       ;;
     *InvalidClientTokenId* | *UnrecognizedClient* | *SignatureDoesNotMatch* | *InvalidAccessKeyId* | *AuthFailure*)
-      last='AWS refuses these credentials: look at aws configure list'
+      last="AWS refuses these credentials: look at aws configure list (and whether $AWS_REGION is enabled for the account)"
       ;;
     *'connect to the endpoint'* | *'onnect timeout'* | *'Connection was closed'* | *'Invalid endpoint'*)
-      last="cannot reach ${AWS_ENDPOINT_URL:-AWS in the region $AWS_REGION}: check ${AWS_ENDPOINT_URL:+AWS_ENDPOINT_URL, }"
-      last+='AWS_REGION and the network'
+      last="cannot reach ${AWS_ENDPOINT_URL:-AWS in the region $AWS_REGION}: is there such a region (AWS_REGION)"
+      last+="${AWS_ENDPOINT_URL:+, does it run (AWS_ENDPOINT_URL)}, is the network up?"
       ;;
     *AccessDenied* | *'not authorized'*)
       last="not allowed: ${last#*operation: } (get this permission, then run this again)"

@@ -6,45 +6,49 @@ ensure_analyst() { ensure_function "$ANALYST" stock_trend_analysis; }
 
 # ensure_function NAME BASENAME: of lambdas/BASENAME.py and scripts/resources/BASENAME.json
 ensure_function() {
-  local wanted
+  local wanted hash='"CodeSha256": "([^"]+)"'
   ensure_log_group "/aws/lambda/$1"
   wanted=$(render "$SCRIPTS/resources/$2.json")
-  if exists function "$1"; then
-    call lambda get-function-configuration --function-name "$1" --output json
-    log "function $1: already exists"
-    if ! has_settings "$wanted" "$REPLY"; then
-      call lambda update-function-configuration --cli-input-json "$wanted"
-      call lambda wait function-updated-v2 --function-name "$1"
-      log "function $1: settings updated"
-    fi
-    deploy_code "$1" "$2"
-  else
+  if ! exists function "$1"; then
     zip_handler "$2" >/dev/null
     # A role that was made a moment ago is not known to Lambda yet.
     retry_while InvalidParameterValueException lambda create-function --cli-input-json "$wanted" \
-      --architectures arm64 --zip-file "fileb://$TEMPORARY/$2.zip" --tags "project=$PROJECT"
+      --architectures arm64 --zip-file "fileb://$(zip_of "$2")" --tags "project=$PROJECT"
+    created function "$1"
     call lambda wait function-active-v2 --function-name "$1"
-    log "function $1: created"
+    return
   fi
+  log "function $1: already exists"
+  REPLY=$(description_of function "$1")
+  [[ $REPLY != *'"State": "Pending"'* ]] || call lambda wait function-active-v2 --function-name "$1"
+  if ! is_set function "$1" "$wanted"; then
+    call lambda update-function-configuration --cli-input-json "$wanted"
+    call lambda wait function-updated-v2 --function-name "$1"
+    log "function $1: settings updated"
+  fi
+  [[ $(description_of function "$1") =~ $hash ]]
+  deploy_code "$1" "$2" "${BASH_REMATCH[1]}"
 }
 
-# deploy_code NAME BASENAME: uploads the handler when it is not what runs already.
+# deploy_code NAME BASENAME HASH: uploads the handler when it is not what runs already, which has this hash.
 deploy_code() {
-  local hash
-  hash=$(zip_handler "$2")
-  call_unless ResourceNotFoundException lambda get-function-configuration --function-name "$1" \
-    --query CodeSha256 --output text || die "function $1 does not exist: run scripts/setup.sh"
-  if [[ $REPLY == "$hash" ]]; then
+  if [[ $(zip_handler "$2") == "$3" ]]; then
     log "function $1: code is up to date"
   else
-    call lambda update-function-code --function-name "$1" --zip-file "fileb://$TEMPORARY/$2.zip"
+    call lambda update-function-code --function-name "$1" --zip-file "fileb://$(zip_of "$2")"
     call lambda wait function-updated-v2 --function-name "$1"
     log "function $1: code updated"
   fi
 }
 
-# Writes $TEMPORARY/BASENAME.zip and prints its hash as Lambda shows it.
-zip_handler() { python3 "$SCRIPTS/lib/lambda_zip.py" "$ROOT/lambdas/$1.py" "$TEMPORARY/$1.zip"; }
+# It stays, so that what a dry run prints can be run.
+zip_of() { printf '%s' "$ROOT/.local/$1.zip"; }
+
+# Makes it, and prints its hash as Lambda shows it.
+zip_handler() {
+  mkdir -p "$ROOT/.local"
+  python3 "$SCRIPTS/lib/lambda_zip.py" "$ROOT/lambdas/$1.py" "$(zip_of "$1")"
+}
 
 delete_function() {
   call_unless ResourceNotFoundException lambda delete-function --function-name "$1" || true
@@ -53,8 +57,18 @@ delete_function() {
 
 # The roles may not create log groups, so one that cleanup deleted stays deleted.
 ensure_log_group() {
-  exists log-group "$1" || call logs create-log-group --log-group-name "$1" --tags "project=$PROJECT"
-  call logs put-retention-policy --log-group-name "$1" --retention-in-days "$(log_retention)"
+  local days
+  days=$(log_retention)
+  if exists log-group "$1"; then
+    call logs describe-log-groups --log-group-name-prefix "$1" --output text \
+      --query "logGroups[?logGroupName=='$1'].retentionInDays | [0]"
+    [[ $REPLY != "$days" ]] || return 0
+    log "log-group $1: kept for $days days"
+  else
+    call logs create-log-group --log-group-name "$1" --tags "project=$PROJECT"
+    created log-group "$1"
+  fi
+  call logs put-retention-policy --log-group-name "$1" --retention-in-days "$days"
 }
 
 # RETENTION_DAYS, rounded up to a value that CloudWatch Logs takes.

@@ -3,7 +3,8 @@
     has_settings.py WANTED CURRENT
 
 AWS describes a resource with more than was asked for (dates, defaults), so the two are never simply equal.
-Objects are compared key by key, lists item by item.
+Objects are compared key by key, lists item by item; but in policies AWS may give back a list of strings in
+another order, one string instead of a list of it, and the whole as a string of JSON.
 """
 
 import json
@@ -17,9 +18,17 @@ def holds(current: object, wanted: object) -> bool:
             name in current and holds(current[name], value) for name, value in wanted.items()
         )
     if isinstance(wanted, list) and isinstance(current, list) and len(wanted) == len(current):
+        if all(isinstance(item, str) for item in [*wanted, *current]):
+            return sorted(wanted) == sorted(current)
         return all(holds(have, want) for have, want in zip(current, wanted, strict=True))
-    return current == wanted
+    return wanted in (current, [current]) or current == [wanted]
+
+
+def parse(text: str) -> object:
+    """The JSON document in a text, or in a string that is the whole document."""
+    document = json.loads(text)
+    return json.loads(document) if isinstance(document, str) else document
 
 
 if __name__ == "__main__":
-    sys.exit(not holds(json.loads(sys.argv[2]), json.loads(sys.argv[1])))
+    sys.exit(not holds(parse(sys.argv[2]), parse(sys.argv[1])))

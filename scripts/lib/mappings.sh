@@ -1,37 +1,38 @@
 # shellcheck shell=bash
 # The event source mappings: what Lambda reads, and how it treats failures. Sourced.
 
-ensure_stream_mapping() {
-  ensure_mapping "$PROCESSOR" "$(arn_of stream "$STREAM_NAME")" kinesis_mapping.json
-}
+ensure_stream_mapping() { ensure_mapping "$PROCESSOR" "$(arn_of stream "$STREAM_NAME")" kinesis_mapping.json; }
+ensure_table_mapping() { ensure_mapping "$ANALYST" "$(table_stream "$TABLE_NAME")" dynamodb_mapping.json; }
 
-ensure_table_mapping() {
-  call dynamodb describe-table --table-name "$TABLE_NAME" --query Table.LatestStreamArn --output text
-  ensure_mapping "$ANALYST" "$REPLY" dynamodb_mapping.json
-}
-
-# ensure_mapping FUNCTION SOURCE_ARN SETTINGS
+# ensure_mapping FUNCTION SOURCE_ARN SETTINGS. A mapping outlives its function and its stream, so it is looked for
+# also when these are new.
 ensure_mapping() {
-  local wanted uuid='"UUID": "([^"]+)"'
+  local wanted uuid='"UUID": "([^"]+)"' arn
   wanted=$(render "$SCRIPTS/resources/$3")
-  call lambda list-event-source-mappings --function-name "$1" --event-source-arn "$2" --output json \
-    --query 'EventSourceMappings[0]'
+  call lambda list-event-source-mappings --event-source-arn "$2" --output json \
+    --query "EventSourceMappings[?ends_with(FunctionArn, ':function:$1')] | [0]"
   if [[ ! $REPLY =~ $uuid ]]; then
     # A role that was made a moment ago may not read the source yet.
     retry_while InvalidParameterValueException lambda create-event-source-mapping --cli-input-json "$wanted" \
       --function-name "$1" --event-source-arn "$2" --starting-position TRIM_HORIZON --output json
-    [[ $REPLY =~ $uuid ]]
     log "mapping of $1: created"
-  elif has_settings "$wanted" "$REPLY"; then
-    log "mapping of $1: already exists"
-  else
-    call lambda update-event-source-mapping --cli-input-json "$wanted" --uuid "${BASH_REMATCH[1]}" --output json
+    [[ -z $dry_run ]] || REPLY='"UUID": "UUID"'
     [[ $REPLY =~ $uuid ]]
+    tag_mapping "${BASH_REMATCH[1]}"
+    return
+  fi
+  arn=$(arn_of mapping "${BASH_REMATCH[1]}")
+  log "mapping of $1: already exists"
+  if ! has_settings "$wanted" "$REPLY"; then
+    call lambda update-event-source-mapping --cli-input-json "$wanted" --uuid "${arn##*:}"
     log "mapping of $1: settings updated"
   fi
-  # Early releases of CLI v2 cannot tag one while they create it.
-  call lambda tag-resource --resource "$(arn_of mapping "${BASH_REMATCH[1]}")" --tags "project=$PROJECT"
+  call lambda list-tags --resource "$arn" --query Tags.project --output text
+  [[ $REPLY == "$PROJECT" ]] || tag_mapping "${arn##*:}"
 }
+
+# Early releases of CLI v2 cannot tag one while they create it.
+tag_mapping() { call lambda tag-resource --resource "$(arn_of mapping "$1")" --tags "project=$PROJECT"; }
 
 # A mapping that is being deleted invokes its function until it is gone.
 delete_mapping() {

@@ -6,18 +6,24 @@ ensure_analyst_role() { ensure_role "$ANALYST_ROLE" stock_trend_analysis.json; }
 
 # ensure_role NAME POLICY
 ensure_role() {
-  local trust
+  local trust policy
   trust=$(render "$SCRIPTS/policies/lambda_trust.json")
-  if exists role "$1"; then
-    call iam update-assume-role-policy --role-name "$1" --policy-document "$trust"
-    log "role $1: already exists"
-  else
+  policy=$(render "$SCRIPTS/policies/$2")
+  if ! exists role "$1"; then
     call iam create-role --role-name "$1" --assume-role-policy-document "$trust" \
       --description 'Execution role of a function of stock-market-streaming' --tags "Key=project,Value=$PROJECT"
-    log "role $1: created"
+    created role "$1"
+  else
+    log "role $1: already exists"
+    if ! is_set role "$1" "{\"AssumeRolePolicyDocument\": $trust}"; then
+      call iam update-assume-role-policy --role-name "$1" --policy-document "$trust"
+      log "role $1: who may assume it is set"
+    fi
+    ! call_unless NoSuchEntity iam get-role-policy --role-name "$1" --policy-name "$1" --query PolicyDocument \
+      --output json || ! is_same "$policy" "$REPLY" || return 0
+    log "role $1: policy set"
   fi
-  call iam put-role-policy --role-name "$1" --policy-name "$1" \
-    --policy-document "$(render "$SCRIPTS/policies/$2")"
+  call iam put-role-policy --role-name "$1" --policy-name "$1" --policy-document "$policy"
 }
 
 delete_role() {

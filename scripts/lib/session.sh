@@ -22,15 +22,15 @@ start_session() {
   log "account $ACCOUNT_ID, region $AWS_REGION${AWS_ENDPOINT_URL:+, $AWS_ENDPOINT_URL}"
 }
 
-# What runs in the background does not get the terminal's Ctrl-C from bash.
 interrupted() {
   trap - INT TERM HUP
-  # shellcheck disable=SC2046 # one word a process
-  kill $(jobs -p) 2>/dev/null || true
-  wait
-  log 'interrupted: run the same command again, it goes on from here'
+  stop_jobs
+  log "interrupted: $(what_now)"
   exit 130
 }
+
+# What a run that stopped half-way leaves, and what to do; scripts that know more define it anew.
+what_now() { printf 'run the same command again, it goes on from here'; }
 
 # Kinesis and S3 tag in a second call. This mark, made before the first and taken away after it, tells the next
 # run that an untagged one was left by an interrupted run and is no one else's.
@@ -38,5 +38,6 @@ unfinished() {
   local account=$ACCOUNT_ID-$AWS_REGION${AWS_ENDPOINT_URL:+-${AWS_ENDPOINT_URL##*/}}
   printf '%s' "$ROOT/.local/unfinished/$account-$1-$2"
 }
-begin() { mkdir -p "$ROOT/.local/unfinished" && touch "$(unfinished "$1" "$2")"; }
-finish() { rm -f "$(unfinished "$1" "$2")"; }
+begin() { [[ -n $dry_run ]] || { mkdir -p "$ROOT/.local/unfinished" && touch "$(unfinished "$1" "$2")"; }; }
+finish() { [[ -n $dry_run ]] || rm -f "$(unfinished "$1" "$2")"; }
+is_unfinished() { [[ -e $(unfinished "$1" "$2") ]]; }

@@ -3,23 +3,23 @@
 
 ensure_stream() {
   local shards=() mode open encryption status
-  if exists stream "$STREAM_NAME"; then
-    log "stream $STREAM_NAME: already exists"
-  else
+  if ! exists stream "$STREAM_NAME"; then
     [[ $STREAM_MODE == ON_DEMAND ]] || shards=(--shard-count "$SHARD_COUNT")
     begin stream "$STREAM_NAME"
     call kinesis create-stream --stream-name "$STREAM_NAME" \
       --stream-mode-details "StreamMode=$STREAM_MODE" ${shards[@]+"${shards[@]}"}
-    log "stream $STREAM_NAME: created"
+    created stream "$STREAM_NAME"
+    wait_for_stream
+    tag_stream
+    encrypt_stream
+    return
   fi
+  log "stream $STREAM_NAME: already exists"
   call kinesis describe-stream-summary --stream-name "$STREAM_NAME" --output text --query \
     'StreamDescriptionSummary.[StreamStatus,StreamModeDetails.StreamMode,OpenShardCount,EncryptionType]'
   read -r status mode open encryption <<<"$REPLY"
   [[ $status == ACTIVE ]] || wait_for_stream
-  if [[ -e $(unfinished stream "$STREAM_NAME") ]]; then
-    call kinesis add-tags-to-stream --stream-name "$STREAM_NAME" --tags "project=$PROJECT"
-    finish stream "$STREAM_NAME"
-  fi
+  ! is_unfinished stream "$STREAM_NAME" || tag_stream
   if [[ $mode != "$STREAM_MODE" ]]; then
     call kinesis update-stream-mode --stream-arn "$(arn_of stream "$STREAM_NAME")" \
       --stream-mode-details "StreamMode=$STREAM_MODE"
@@ -30,10 +30,17 @@ ensure_stream() {
       --scaling-type UNIFORM_SCALING
     stream_changed "$SHARD_COUNT shard(s)"
   fi
-  if [[ $encryption != KMS ]]; then
-    call kinesis start-stream-encryption --stream-name "$STREAM_NAME" --encryption-type KMS --key-id alias/aws/kinesis
-    stream_changed 'encrypted at rest'
-  fi
+  [[ $encryption == KMS ]] || encrypt_stream
+}
+
+tag_stream() {
+  call kinesis add-tags-to-stream --stream-name "$STREAM_NAME" --tags "project=$PROJECT"
+  finish stream "$STREAM_NAME"
+}
+
+encrypt_stream() {
+  call kinesis start-stream-encryption --stream-name "$STREAM_NAME" --encryption-type KMS --key-id alias/aws/kinesis
+  stream_changed 'encrypted at rest'
 }
 
 # A stream takes its next change only when the last one is done.

@@ -4,37 +4,52 @@
 # Encrypted with the key that AWS keeps for SNS: no cost, and all that a publisher of this account needs is
 # sns:Publish. CloudWatch alarms cannot use that key; they get a topic of their own.
 ensure_topic() {
+  local subscriptions=''
   if exists topic "$TOPIC_NAME"; then
     log "topic $TOPIC_NAME: already exists"
+    call sns get-topic-attributes --topic-arn "$SNS_TOPIC_ARN" --query Attributes.KmsMasterKeyId --output text
+    if [[ $REPLY != alias/aws/sns ]]; then
+      call sns set-topic-attributes --topic-arn "$SNS_TOPIC_ARN" --attribute-name KmsMasterKeyId \
+        --attribute-value alias/aws/sns
+      log "topic $TOPIC_NAME: encrypted at rest"
+    fi
+    list_subscriptions
+    subscriptions=$REPLY
   else
-    call sns create-topic --name "$TOPIC_NAME" --tags "Key=project,Value=$PROJECT"
-    log "topic $TOPIC_NAME: created"
+    call sns create-topic --name "$TOPIC_NAME" --attributes KmsMasterKeyId=alias/aws/sns \
+      --tags "Key=project,Value=$PROJECT"
+    created topic "$TOPIC_NAME"
   fi
-  call sns set-topic-attributes --topic-arn "$SNS_TOPIC_ARN" --attribute-name KmsMasterKeyId \
-    --attribute-value alias/aws/sns
   [[ -z $ALERT_EMAIL ]] || ensure_subscription email "$ALERT_EMAIL"
   [[ -z $ALERT_PHONE ]] ||
     ensure_subscription sms "$ALERT_PHONE" "{\"signal\": [\"${ALERT_PHONE_SIGNALS//,/\", \"}\"]}"
 }
 
-# ensure_subscription PROTOCOL ENDPOINT [FILTER_POLICY]
-ensure_subscription() {
-  local protocol endpoint arn found=''
+# Lines of protocol, endpoint and ARN in REPLY.
+list_subscriptions() {
   call sns list-subscriptions-by-topic --topic-arn "$SNS_TOPIC_ARN" --output text \
     --query 'Subscriptions[].[Protocol,Endpoint,SubscriptionArn]'
+}
+
+# ensure_subscription PROTOCOL ENDPOINT [FILTER_POLICY]: beside $subscriptions.
+ensure_subscription() {
+  local protocol endpoint arn found='' attributes=() quote='"' escaped='\"'
   while read -r protocol endpoint arn; do
     [[ $protocol != "$1" || $endpoint != "$2" ]] || found=$arn
-  done <<<"$REPLY"
+  done <<<"$subscriptions"
   if [[ -z $found ]]; then
+    [[ $# -lt 3 ]] || attributes=(--attributes "{\"FilterPolicy\": \"${3//$quote/$escaped}\"}")
     call sns subscribe --topic-arn "$SNS_TOPIC_ARN" --protocol "$1" --notification-endpoint "$2" \
-      --return-subscription-arn --query SubscriptionArn --output text
-    found=$REPLY
+      ${attributes[@]+"${attributes[@]}"}
     log "subscription $1 $2: created"
-  else
-    log "subscription $1 $2: already exists"
+    return
   fi
-  [[ $# -lt 3 ]] || call sns set-subscription-attributes --subscription-arn "$found" \
-    --attribute-name FilterPolicy --attribute-value "$3"
+  log "subscription $1 $2: already exists"
+  [[ $# -eq 3 && $found == arn:* ]] || return 0 # a pending one has no ARN yet
+  call sns get-subscription-attributes --subscription-arn "$found" --query Attributes.FilterPolicy --output text
+  [[ $REPLY != None ]] && has_settings "$3" "$REPLY" && return
+  call sns set-subscription-attributes --subscription-arn "$found" --attribute-name FilterPolicy --attribute-value "$3"
+  log "subscription $1 $2: filter set"
 }
 
 delete_topic() {

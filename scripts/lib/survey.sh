@@ -1,0 +1,94 @@
+# shellcheck shell=bash
+# What is there of the project, and whose it is. Sourced after inventory.sh.
+
+# survey [COMMAND…]: finds out the state of everything, and runs the commands, side by side. A state is absent, ours,
+# foreign (there, without the project's tag) or hidden (there, and we may not see its tags).
+survey() {
+  local kind name jobs=()
+  while read -r kind name; do
+    jobs+=("record_state $kind $name")
+  done < <(inventory)
+  rm -rf "$TEMPORARY/states"
+  mkdir "$TEMPORARY/states"
+  in_parallel "${jobs[@]}" "$@" || exit 1
+}
+
+# in_state STATE: the "kind name" lines of those that are in it.
+in_state() {
+  local kind name
+  while read -r kind name; do
+    [[ $(state_of "$kind" "$name") != "$1" ]] || printf '%s\n' "$kind $name"
+  done < <(inventory)
+}
+
+seen_file() { printf '%s' "$TEMPORARY/states/$1-${2//\//:}"; }
+state_of() { cat "$(seen_file "$1" "$2")" 2>/dev/null || true; }
+exists() { [[ $(state_of "$1" "$2") == ours ]]; }
+
+# created KIND NAME: says so, and notes it for what_now.
+created() {
+  [[ -n $dry_run ]] || printf ours >"$(seen_file "$1" "$2")"
+  log "$1 $2: created"
+}
+
+# The JSON of a function, role, table or workgroup that the survey found: {"is": DESCRIPTION}.
+description_of() { cat "$(seen_file "$1" "$2").json"; }
+
+# is_set KIND NAME SETTINGS: does what the survey found have them?
+is_set() { has_settings "{\"is\": $3}" "$(description_of "$1" "$2")"; }
+
+record_state() {
+  local state=absent
+  if read_tag "$1" "$2"; then
+    case $REPLY in
+      "$PROJECT") state=ours ;;
+      AccessDenied*) state=hidden ;;
+      *) state=foreign ;;
+    esac
+    [[ $state != foreign ]] || ! is_unfinished "$1" "$2" || state=ours
+  fi
+  printf '%s' "$state" >"$(seen_file "$1" "$2")"
+}
+
+# read_tag KIND NAME: the project tag in REPLY (something else when it has none, or we may not see it); status 1 when
+# there is no such resource. Where AWS does not tell the two apart, the resource itself is asked for.
+read_tag() {
+  local gone=ResourceNotFoundException list="Tags[?Key=='project'].Value | [0]" arn
+  arn=$(arn_of "$1" "$2")
+  case $1 in
+    stream) tag_unless $gone "$list" kinesis list-tags-for-stream --stream-name "$2" ;;
+    table)
+      describe_unless "$@" $gone '{is: Table}' dynamodb describe-table --table-name "$2" &&
+        { tag_unless "$gone|AccessDeniedException" "$list" dynamodb list-tags-of-resource --resource-arn "$arn" ||
+          [[ $REPLY != "$gone" ]]; }
+      ;;
+    bucket)
+      tag_unless 'NoSuchBucket|NoSuchTagSet|AccessDenied' "TagSet${list#Tags}" s3api get-bucket-tagging --bucket "$2" ||
+        [[ $REPLY != NoSuchBucket ]]
+      ;;
+    topic) tag_unless "$gone|ResourceNotFound|NotFound" "$list" sns list-tags-for-resource --resource-arn "$arn" ;;
+    role) describe_unless "$@" NoSuchEntity "{tag: Role.$list, is: Role}" iam get-role --role-name "$2" ;;
+    log-group) tag_unless $gone tags.project logs list-tags-for-resource --resource-arn "$arn" ;;
+    function)
+      describe_unless "$@" $gone '{tag: Tags.project, is: Configuration}' lambda get-function --function-name "$2"
+      ;;
+    database)
+      call_unless EntityNotFoundException glue get-database --name "$2" &&
+        tag_unless EntityNotFoundException Tags.project glue get-tags --resource-arn "$arn"
+      ;;
+    workgroup)
+      describe_unless "$@" InvalidRequestException '{is: WorkGroup}' athena get-work-group --work-group "$2" &&
+        tag_unless $gone "$list" athena list-tags-for-resource --resource-arn "$arn"
+      ;;
+  esac
+}
+
+tag_unless() { call_unless "$1" "${@:3}" --query "$2" --output text; }
+
+# describe_unless KIND NAME CODE QUERY COMMAND…: keeps the answer for description_of; its tag, if any, is in REPLY.
+describe_unless() {
+  call_unless "$3" "${@:5}" --query "$4" --output json || return 1
+  printf '%s' "$REPLY" >"$(seen_file "$1" "$2").json"
+  [[ $REPLY =~ \"tag\":\ \"([^\"]*)\" ]] || return 0
+  REPLY=${BASH_REMATCH[1]}
+}
