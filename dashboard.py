@@ -650,8 +650,8 @@ def watch_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFram
             found = averages(ticks, short=settings.short, long=settings.long)
             row |= {
                 "Last": prices[-1],
-                "Change": float(newest.get("change", math.nan)),
                 "Change %": float(newest.get("change_percent", math.nan)),
+                "Change": float(newest.get("change", math.nan)),
                 "Prices": prices[:: -(-len(prices) // 60)],
                 "Trend": f"{len(ticks)} of {settings.long} ticks",
                 "Age": (now - datetime.fromisoformat(newest["timestamp"])).total_seconds(),
@@ -664,8 +664,8 @@ def watch_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFram
     columns = [
         "Symbol",
         "Last",
-        "Change",
         "Change %",
+        "Change",
         "Prices",
         "Trend",
         "SMA short",
@@ -704,7 +704,11 @@ def alert_rows(feed: Feed, symbols: Iterable[str]) -> pd.DataFrame:
 
 STYLE = """
 <style>
-.stMainBlockContainer { padding: 1.6rem clamp(1rem, 3vw, 3rem) 2rem; }
+.stMainBlockContainer { padding: 1.2rem clamp(1rem, 3vw, 3rem) 2rem; }
+.stAppHeader { background: transparent; height: 2.5rem; pointer-events: none; }
+.stAppHeader button { pointer-events: auto; }
+.stStatusWidget { display: none; }  /* it would flicker with every refresh, as would what fades meanwhile */
+[data-stale="true"] { opacity: 1 !important; }
 .strip { display: flex; flex-wrap: wrap; gap: .4rem; align-items: stretch; }
 .strip h1 { font-size: 1.35rem; padding: 0; margin: 0 .6rem 0 0; align-self: center; }
 .chip { border: 1px solid color-mix(in srgb, currentColor 22%, transparent); border-radius: .5rem;
@@ -819,10 +823,10 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
         selection_default={"selection": {"rows": [place]}},
         alt="Watchlist: last price, change, trend and averages of each symbol",
         column_config={
-            "Symbol": config.TextColumn(pinned=True, width=95),
-            "Last": config.NumberColumn(width=90),
-            "Change": config.NumberColumn(width=95),
-            "Change %": config.NumberColumn(width=95),
+            "Symbol": config.TextColumn(pinned=True, width=85),
+            "Last": config.NumberColumn(width=78),
+            "Change": config.NumberColumn(width=80),
+            "Change %": config.NumberColumn(width=80),
             "Prices": config.LineChartColumn(width=130, color=colours["up"], help="the last hour or so"),
             "Trend": config.TextColumn(width=95, help="where the short average lies to the long one"),
             "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=95),
@@ -854,11 +858,9 @@ def chart_spec(
     # Outermost the newest session, whose shift is 0.
     label = f"timeFormat(datum.value - {shift}, '{'%a %H:%M' if days else '%H:%M'}')"
     x = {"field": "x", "type": "temporal", "axis": None}
-    price = {
-        "type": "quantitative",
-        "scale": {"zero": False, "padding": 16},
-        "axis": {"orient": "right", "title": None},
-    }
+    above, below = ([{"expr": f"height * {share}"} for share in shares] for shares in ((0.78, 0), (1, 0.83)))
+    price: dict[str, Any] = {"type": "quantitative", "axis": {"orient": "right", "title": None, "grid": True}}
+    price["scale"] = {"zero": False, "padding": 14, "range": above}
     rising = {
         "condition": {"test": "datum.close >= datum.open", "value": colours["up"]},
         "value": colours["down"],
@@ -911,32 +913,29 @@ def chart_spec(
     }
     shape = [wick, body, flat] if candles else [line("close", colours["up"], strokeWidth=1.8)]
     shape[0] = shape[0] | {"params": [{"name": "zoom", "select": zoom, "bind": "scales"}]}
-    top = {
-        "height": 300,
-        "layer": [
-            *shape,
-            line("short", colours["short"], strokeWidth=1.3),
-            line("long", colours["long"], strokeWidth=1.3, strokeDash=[6, 3]),
-            marks("BUY", "triangle-up", colours["up"], 14),
-            marks("SELL", "triangle-down", colours["down"], -14),
-            marks("ANOMALY", "diamond", colours["mark"], 0),
-            cursor,
-        ],
-    }
     time_axis = {"labelExpr": label, "title": None, "labelOverlap": True, "grid": False, "tickCount": 8}
-    volume = {"field": "volume", "type": "quantitative"}
-    volume["axis"] = {"orient": "right", "title": None, "tickCount": 2, "format": "~s"}
-    bottom = {
-        "height": 70,
+    volume = {
         "mark": {"type": "bar", "clip": True, "opacity": 0.6, "minBandSize": 1},
         "encoding": {
             "x": {"field": "left", "type": "temporal", "axis": time_axis},
             "x2": {"field": "right"},
-            "y": volume,
+            "y": {
+                **{"field": "volume", "type": "quantitative", "scale": {"range": below}},
+                "axis": {"orient": "right", "title": None, "grid": False, "tickCount": 2, "format": "~s"},
+            },
             "y2": {"datum": 0},
             "color": rising,
         },
     }
+    prices = [
+        *shape,
+        line("short", colours["short"], strokeWidth=1.3),
+        line("long", colours["long"], strokeWidth=1.3, strokeDash=[6, 3]),
+        marks("BUY", "triangle-up", colours["up"], 14),
+        marks("SELL", "triangle-down", colours["down"], -14),
+        marks("ANOMALY", "diamond", colours["mark"], 0),
+        cursor,
+    ]
     format_time = "Format(datum.t, '%a %d %b %H:%M:%S')"
     return {
         "transform": [
@@ -946,10 +945,8 @@ def chart_spec(
             {"calculate": "datum.x + (datum.x2 - datum.x) * 0.15", "as": "left"},
             {"calculate": "datum.x + (datum.x2 - datum.x) * 0.85", "as": "right"},
         ],
-        "vconcat": [top, bottom],
-        "spacing": 6,
-        "bounds": "flush",
-        "resolve": {"scale": {"x": "shared"}},
+        "layer": [volume, {"layer": prices}],
+        "resolve": {"scale": {"y": "independent"}},
         "config": {"legend": {"disable": True}},
     }
 
@@ -999,7 +996,12 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
         long=settings.long,
     )
     st.vega_lite_chart(
-        frame, spec, width="stretch", key=f"chart {symbol} {name} {look}", alt=f"Price of {symbol}, {name}"
+        frame,
+        spec,
+        width="stretch",
+        height=400,
+        key=f"chart {symbol} {name} {look}",
+        alt=f"Price of {symbol}, {name}",
     )
     short, long = settings.short, settings.long
     reach = (

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Runs the whole pipeline on this machine, without an AWS account: from quotes to alerts in this terminal.
 #
-# Usage: scripts/run_local.sh [--source yahoo|simulated|replay] [--symbols A,B] [--delay SECONDS] [--file CSV] [--keep]
+# Usage: scripts/run_local.sh [--source yahoo|simulated|replay] [--symbols A,B] [--delay SECONDS] [--file CSV]
+#        [--keep] [--no-dashboard]
 #
 #   --source   where quotes come from; without it Yahoo, or the simulated market when Yahoo has no fresh quote
 #   --symbols  what to stream (default: STOCK_SYMBOLS of .env, or AAPL; for a replay all that the file has)
 #   --delay    seconds between polls (default: 1; for Yahoo DELAY_SECONDS of .env, or 30)
 #   --file     the bars to replay, a CSV file (default: sample_data/AAPL.csv; more in sample_data/README.md)
 #   --keep     keep what is in the tables and the bucket for the next run with this source
+#   --no-dashboard   leave out the page that shows it all in the browser
 #
 # Installs what it needs into .venv, starts the AWS emulator MiniStack on 127.0.0.1 with IAM enforced, runs
 # scripts/setup.sh and the producer, and prints each tick once it is stored and each alert as a subscriber gets
-# it. Ctrl-C stops everything. Files are kept below .local/ while it runs.
+# it. After the first tick it starts the page dashboard.py, also on 127.0.0.1. Ctrl-C stops everything. Files are
+# kept below .local/ while it runs.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
@@ -25,8 +28,10 @@ source "$SCRIPTS/lib/python_env.sh"
 source "$SCRIPTS/lib/local_state.sh"
 # shellcheck source=scripts/lib/emulator.sh
 source "$SCRIPTS/lib/emulator.sh"
+# shellcheck source=scripts/lib/dashboard.sh
+source "$SCRIPTS/lib/dashboard.sh"
 
-source='' delay='' file='' keep='' arguments=()
+source='' delay='' file='' keep='' dashboard=yes arguments=()
 
 main() {
   parse_flags "$@"
@@ -51,6 +56,7 @@ parse_flags() {
     case $1 in
       -h | --help) usage 0 ;;
       --keep) keep=yes && shift && continue ;;
+      --no-dashboard) dashboard='' && shift && continue ;;
       --source | --symbols | --delay | --file) (($# > 1)) || die "$1 needs a value: see scripts/run_local.sh --help" ;;
       *) die "$1 is unknown: see scripts/run_local.sh --help" ;;
     esac
@@ -85,7 +91,7 @@ stream() {
   [[ $source == replay ]] || arguments+=(--backfill 60)
   export STREAM_NAME TABLE_NAME TOPIC_NAME STATE_DIR=$state/producer
   mark_state
-  install_after_first_tick requirements-athena.txt &
+  after_first_tick "$state" "$dashboard" &
   extra=$!
   run python "$SCRIPTS/lib/watch_local.py" "$state" python "$ROOT/stream_stock_data.py" "${arguments[@]}"
 }

@@ -23,7 +23,7 @@ VALUES = {
     "STREAM_NAME": "Stock-market-stream",
     "TABLE_NAME": "stock-market-data",
 }
-IDENTITY_POLICIES = ["process_stock_data.json", "stock_trend_analysis.json", "producer.json"]
+IDENTITY_POLICIES = ["process_stock_data.json", "stock_trend_analysis.json", "producer.json", "dashboard.json"]
 
 # AWS managed policies, the documented lists of what Lambda itself does with an execution role:
 # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSLambdaKinesisExecutionRole.html

@@ -23,15 +23,6 @@ mark_state() {
   [[ -z $keep ]] || touch "$state/kept"
 }
 
-# install_after_first_tick REQUIREMENTS_FILE: what the first tick can do without.
-install_after_first_tick() {
-  ! is_installed "$1" || return 0
-  until [[ -e $state/first_tick ]]; do
-    sleep 0.5
-  done
-  ensure_venv "$1" --ignore-installed --no-deps
-}
-
 close_state() {
   [[ -n $state ]] || return 0
   rm -rf "$state/tmp" "$state/first_tick"
