@@ -7,7 +7,7 @@ aws() { "$AWS_CLI" ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@";
 dry_run='' # when it is set, what would change anything is printed instead
 
 # The operation's verb tells. (A wait command changes nothing, but in a dry run what it waits for may never come.)
-only_reads() { [[ $1 =~ ^(get|list|describe|batch-get|head)- ]]; }
+only_reads() { [[ $1 =~ ^((get|list|describe|batch-get|head)-|query$) ]]; }
 
 # The command as a shell takes it; as a comment when a dry run makes it as well.
 print_command() {

@@ -1,8 +1,16 @@
 # shellcheck shell=bash
 # The frame of a run: settings, account, a temporary folder, what an interruption leaves. Sourced by common.sh.
 
-# Loads the settings, finds the AWS CLI and the account, and fills in what depends on them.
 start_session() {
+  prepare
+  load_settings
+  call sts get-caller-identity --query Account --output text --cli-connect-timeout 10
+  ACCOUNT_ID=$REPLY
+  fill_in
+  log "account $ACCOUNT_ID, region $AWS_REGION${AWS_ENDPOINT_URL:+, $AWS_ENDPOINT_URL}"
+}
+
+prepare() {
   AWS_CLI=$(type -P aws || true)
   AWS_CLI=${AWS_CLI:-$ROOT/.venv/bin/aws}
   [[ -x $AWS_CLI ]] ||
@@ -11,15 +19,16 @@ start_session() {
   TEMPORARY=$(mktemp -d)
   trap 'rm -rf "$TEMPORARY"' EXIT
   trap 'interrupted' INT TERM HUP
-  load_settings
-  call sts get-caller-identity --query Account --output text --cli-connect-timeout 10
-  ACCOUNT_ID=$REPLY
+}
+
+# What depends on the account.
+fill_in() {
   BUCKET_NAME=${BUCKET_NAME//\{account\}/$ACCOUNT_ID}
   BUCKET_NAME=${BUCKET_NAME//\{region\}/$AWS_REGION}
   check BUCKET_NAME '^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$' 'lower-case letters, digits and hyphens (3 to 63)'
+  refuse_bad_settings
   # shellcheck disable=SC2034 # for render and lib/topic.sh
   SNS_TOPIC_ARN=arn:aws:sns:$AWS_REGION:$ACCOUNT_ID:$TOPIC_NAME
-  log "account $ACCOUNT_ID, region $AWS_REGION${AWS_ENDPOINT_URL:+, $AWS_ENDPOINT_URL}"
 }
 
 interrupted() {

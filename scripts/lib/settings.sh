@@ -55,6 +55,7 @@ load_settings() {
 }
 
 check_settings() {
+  bad_settings=''
   local number='^(0|[1-9][0-9]{0,5})$' count='^[1-9][0-9]{0,4}$' signals='(ANOMALY|BUY|SELL)'
   check AWS_REGION '^[a-z]{2}(-[a-z]+)+-[0-9]$' 'a region, such as us-east-1'
   check STREAM_NAME '^[A-Za-z0-9_.-]{1,128}$' 'letters, digits, _ . - (up to 128)'
@@ -73,15 +74,29 @@ check_settings() {
   check ALERT_MAX_AGE_MINUTES "$number" 'a whole number of minutes'
   check ALERT_COOLDOWN_MINUTES "$number" 'a whole number of minutes'
   check RETENTION_DAYS "$count" 'a whole number of days from 1'
+  [[ $TABLE_NAME != "$ALERTS_TABLE_NAME" ]] || complain "TABLE_NAME and ALERTS_TABLE_NAME are the same: $TABLE_NAME"
+  refuse_bad_settings
   ((SMA_SHORT < SMA_LONG)) || die "SMA_SHORT ($SMA_SHORT) has to be smaller than SMA_LONG ($SMA_LONG)"
-  [[ $TABLE_NAME != "$ALERTS_TABLE_NAME" ]] || die "TABLE_NAME and ALERTS_TABLE_NAME are the same: $TABLE_NAME"
 }
 
 # check NAME PATTERN WORDS: byte by byte, so that a zero-width character fails, and is shown as an escape.
 check() {
-  local LC_ALL=C
-  [[ ${!1} =~ $2 ]] || die "$1=$(printf '%q' "${!1}"): expected $3"
+  local LC_ALL=C hint=''
+  [[ ${!1} =~ $2 ]] && return
+  case ${!1} in
+    *[![:print:]]*) hint=', but it holds something invisible, or a letter that is not plain' ;;
+    *' '*) hint=', but it holds a space' ;;
+  esac
+  complain "$1=$(printf '%q' "${!1}"): expected $3$hint"
 }
+
+# All that is wrong is told, before the run ends.
+complain() {
+  printf 'error: %s\n' "$*" >&2
+  bad_settings=1
+}
+
+refuse_bad_settings() { [[ -z $bad_settings ]] || exit 1; }
 
 trim() {
   local text=$1

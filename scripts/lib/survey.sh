@@ -31,7 +31,8 @@ created() {
   log "$1 $2: created"
 }
 
-# The JSON of a function, role, table or workgroup that the survey found: {"is": DESCRIPTION}.
+# The JSON of a function, role, table or workgroup: {"is": DESCRIPTION} as the survey found it.
+keep_description() { [[ -z $REPLY ]] || printf '%s' "$REPLY" >"$(seen_file "$1" "$2").json"; }
 description_of() { cat "$(seen_file "$1" "$2").json"; }
 
 # is_set KIND NAME SETTINGS: does what the survey found have them?
@@ -88,7 +89,7 @@ tag_unless() { call_unless "$1" "${@:3}" --query "$2" --output text; }
 # describe_unless KIND NAME CODE QUERY COMMAND…: keeps the answer for description_of; its tag, if any, is in REPLY.
 describe_unless() {
   call_unless "$3" "${@:5}" --query "$4" --output json || return 1
-  printf '%s' "$REPLY" >"$(seen_file "$1" "$2").json"
+  keep_description "$1" "$2"
   [[ $REPLY =~ \"tag\":\ \"([^\"]*)\" ]] || return 0
   REPLY=${BASH_REMATCH[1]}
 }

@@ -1,0 +1,55 @@
+# shellcheck shell=bash
+# doctor.sh: do alerts reach anybody? Sourced.
+
+check_subscriptions() {
+  local protocol endpoint arn
+  exists topic "$TOPIC_NAME" || return 0
+  list_subscriptions
+  while read -r protocol endpoint arn; do
+    case $arn in
+      arn:*) ok "subscription $protocol $endpoint: confirmed" ;;
+      Deleted) ;;
+      '') note 'nobody gets the alerts: set ALERT_EMAIL in .env and run scripts/setup.sh, or see scripts/alerts.sh' ;;
+      *) wrong "subscription $protocol $endpoint: not confirmed: open the link in the mail from AWS Notifications" ;;
+    esac
+  done <<<"$REPLY"
+}
+
+# Text messages: a new account reaches verified numbers only, and spends a dollar a month at most.
+check_sms() {
+  local phones phone limit in_sandbox
+  exists topic "$TOPIC_NAME" || return 0
+  list_subscriptions
+  phones=$(printf '%s\nsms %s' "$REPLY" "$ALERT_PHONE" | awk '$1 == "sms" && $2 != "" {print $2}' | sort -u)
+  [[ -n $phones ]] || return 0
+  call sns get-sms-sandbox-account-status --query IsInSandbox --output text
+  in_sandbox=$REPLY
+  call sns get-sms-attributes --attributes MonthlySpendLimit --query attributes.MonthlySpendLimit --output text
+  limit=${REPLY/None/1}
+  for phone in $phones; do
+    if [[ $in_sandbox == True ]]; then
+      call sns list-sms-sandbox-phone-numbers --output text \
+        --query "PhoneNumbers[?PhoneNumber=='$phone'].Status | [0]"
+      [[ $REPLY == Verified ]] || {
+        wrong "SMS to $phone: the account is in the SMS sandbox, and the number is not verified:" \
+          "aws sns create-sms-sandbox-phone-number --phone-number $phone, then" \
+          "aws sns verify-sms-sandbox-phone-number --phone-number $phone --one-time-password CODE"
+        continue
+      }
+    fi
+    ok "SMS to $phone: at most \$$limit a month"
+  done
+}
+
+# The alarms of scripts/monitoring.sh.
+check_alarms() {
+  call cloudwatch describe-alarms --alarm-name-prefix "$PROJECT" --output text \
+    --query 'MetricAlarms[].[AlarmName,StateValue]'
+  if [[ -z $REPLY || $REPLY == None ]]; then
+    note 'nobody is told of failures: scripts/monitoring.sh makes alarms and a dashboard'
+  elif [[ $REPLY == *$'\t'ALARM* ]]; then
+    wrong "alarms are on: $(awk '$2 == "ALARM" {printf "%s ", $1}' <<<"$REPLY"): see the lines about them here"
+  else
+    ok "alarms: $(grep -c . <<<"$REPLY"), none is on"
+  fi
+}

@@ -1,0 +1,93 @@
+# shellcheck shell=bash
+# doctor.sh: does data come, and does any get stuck? Sourced.
+
+MAX_SYMBOLS=10
+MAX_AGE=300000 # of the oldest record that a function has yet to read, milliseconds
+
+# What came in during the last hour tells what to think of the newest tick.
+check_flow() {
+  look check_metrics
+  look check_ticks
+}
+
+check_metrics() {
+  local id sum max who function lag='' rejects=0
+  call cloudwatch get-metric-data --start-time "$(($(date +%s) - 3600))" --end-time "$(date +%s)" \
+    --metric-data-queries "$(render "$SCRIPTS/resources/last_hour.json")" --output text \
+    --query 'MetricDataResults[].[Id,sum(Values),max(Values)]'
+  while read -r id sum max; do
+    sum=${sum%%.*} max=${max%%.*} who=${id#*_} function=$PROCESSOR
+    [[ $who != analyst ]] || function=$ANALYST
+    case $id in
+      incoming) printf '%s' "$sum" >"$TEMPORARY/incoming" ;;
+      lag_analyst) [[ $max == None ]] || lag=", at most $((max / 1000)) s from quote to verdict" ;;
+      rejects) rejects=$sum ;;
+      alerts) ok "last hour: $(<"$TEMPORARY/incoming") records came in, $rejects rejected, $sum alerts went out$lag" ;;
+      refused)
+        ((sum == 0)) || wrong "stream $STREAM_NAME: $sum records were refused in the last hour:" \
+          'raise SHARD_COUNT in .env and run scripts/setup.sh'
+        ;;
+      errors_*)
+        ((sum == 0)) || wrong "function $function: $sum errors in the last hour: aws logs filter-log-events" \
+          "--log-group-name /aws/lambda/$function --filter-pattern ERROR"
+        ;;
+      throttles_*)
+        ((sum == 0)) || wrong "function $function: throttled $sum times in the last hour: see ConcurrentExecutions" \
+          'in aws lambda get-account-settings'
+        ;;
+      age_*)
+        [[ $max == None ]] || ((max < MAX_AGE)) || wrong "function $function: up to $((max / 1000)) s behind in the" \
+          'last hour: mend its errors, or raise SHARD_COUNT in .env and run scripts/setup.sh'
+        ;;
+    esac
+  done <<<"$REPLY"
+}
+
+# As the producer reads them, the first few.
+check_ticks() {
+  local symbol symbols=() jobs=() incoming=0
+  exists table "$TABLE_NAME" || return 0
+  IFS=', ' read -r -a symbols <<<"$(tr '[:lower:]' '[:upper:]' <<<"${STOCK_SYMBOLS:-${STOCK_SYMBOL:-AAPL}}")"
+  for symbol in "${symbols[@]:0:MAX_SYMBOLS}"; do
+    [[ ! $symbol =~ ^[A-Z0-9^.=-]+$ ]] || jobs+=("newest_tick $symbol")
+  done
+  ((${#jobs[@]} > 0)) || return 0
+  in_parallel "${jobs[@]}" >"$TEMPORARY/ticks" || exit 1
+  [[ ! -s $TEMPORARY/incoming ]] || incoming=$(<"$TEMPORARY/incoming")
+  tell python3 "$SCRIPTS/lib/tick_age.py" "$incoming" "${DELAY_SECONDS:-30}" <"$TEMPORARY/ticks"
+}
+
+newest_tick() {
+  call dynamodb query --table-name "$TABLE_NAME" --key-condition-expression 'symbol = :s' --no-scan-index-forward \
+    --expression-attribute-values "{\":s\": {\"S\": \"$1\"}}" --limit 1 --no-paginate --output text \
+    --query '[Items[0].timestamp.S,Items[0].fetched_at.S]'
+  printf '%s %s\n' "$1" "$REPLY"
+}
+
+check_rejects() {
+  local day words=''
+  exists bucket "$BUCKET_NAME" || return 0
+  for day in $(python3 -c 'import datetime as d; t = d.datetime.now(d.UTC).date(); print(t - d.timedelta(1), t)'); do
+    count_objects "rejected-data/dt=$day/"
+    ((REPLY == 0)) || words+="${words:+, }$REPLY on $day"
+  done
+  [[ -z $words ]] || wrong "rejected records: $words; each says why:" \
+    "aws s3 cp --recursive s3://$BUCKET_NAME/rejected-data/dt=$day/ rejected/"
+  [[ -n $words ]] || ok 'rejected records: none since yesterday'
+}
+
+check_failed_batches() {
+  exists bucket "$BUCKET_NAME" || return 0
+  count_objects aws/lambda/
+  if ((REPLY > 0)); then
+    wrong "failed batches: $REPLY wait in the bucket: run scripts/redrive.sh"
+  else
+    ok 'failed batches: none'
+  fi
+}
+
+# count_objects PREFIX: their number in REPLY, up to 1,000.
+count_objects() {
+  call s3api list-objects-v2 --bucket "$BUCKET_NAME" --prefix "$1" --no-paginate --query KeyCount --output text
+  REPLY=${REPLY/None/0}
+}

@@ -1,0 +1,86 @@
+# shellcheck shell=bash
+# doctor.sh: each resource against the settings. Sourced.
+
+ensure_workgroup_and_queries() {
+  ensure_workgroup
+  ensure_queries
+}
+
+# check_resource KIND NAME ENSURE
+check_resource() {
+  local changes
+  [[ -n $(state_of "$1" "$2") ]] || record_state "$1" "$2"
+  case $(state_of "$1" "$2") in
+    absent) wrong "$1 $2: does not exist$(near_miss "$1" "$2"): run scripts/setup.sh" ;;
+    foreign) wrong "$1 $2: has not the tag project=$PROJECT, so it is not ours: choose another name in .env" ;;
+    hidden) wrong "$1 $2: AWS does not say whose it is (another account's?): choose another name in .env" ;;
+    ours)
+      changes=$("$3") || exit 1
+      report_changes "$1 $2" "$changes"
+      ;;
+  esac
+}
+
+# report_changes WHAT COMMANDS: what setup.sh would do about it.
+report_changes() {
+  if [[ -n $2 ]]; then
+    wrong "$1: is not as .env and the scripts want it: run scripts/setup.sh (${2//$'\n'/, })"
+  else
+    ok "$1"
+  fi
+}
+
+# near_miss KIND NAME: a name that differs in its case only.
+near_miss() {
+  local name
+  case $1 in
+    stream) call kinesis list-streams --query 'StreamNames[].[@]' --output text ;;
+    table) call dynamodb list-tables --query 'TableNames[].[@]' --output text ;;
+    *) return 0 ;;
+  esac
+  while read -r name; do
+    [[ $(lower "$name") != "$(lower "$2")" ]] || printf ' (but %s does: is its name written so in .env?)' "$name"
+  done <<<"$REPLY"
+}
+
+lower() { tr '[:upper:]' '[:lower:]' <<<"$1"; }
+
+# check_role NAME ENSURE: also for what somebody put on it later.
+check_role() {
+  local policy
+  check_resource role "$1" "$2"
+  exists role "$1" || return 0
+  call iam list-role-policies --role-name "$1" --query 'PolicyNames[]' --output text
+  for policy in $REPLY; do
+    [[ $policy == "$1" || $policy == None ]] ||
+      wrong "role $1: has the policy $policy too: aws iam delete-role-policy --role-name $1 --policy-name $policy"
+  done
+  call iam list-attached-role-policies --role-name "$1" --query 'AttachedPolicies[].PolicyArn' --output text
+  for policy in $REPLY; do
+    [[ $policy == None ]] ||
+      wrong "role $1: has $policy too: aws iam detach-role-policy --role-name $1 --policy-arn $policy"
+  done
+}
+
+# check_mapping FUNCTION ENSURE
+check_mapping() {
+  local changes source state result uuid
+  changes=$("$2") || exit 1
+  if [[ -n $changes ]]; then
+    report_changes "mapping of $1" "$changes"
+    return
+  fi
+  source=$(arn_of stream "$STREAM_NAME")
+  [[ $1 == "$PROCESSOR" ]] || source=$(table_stream "$TABLE_NAME")
+  call lambda list-event-source-mappings --function-name "$1" --event-source-arn "$source" --output text \
+    --query 'EventSourceMappings[0].[State,UUID,LastProcessingResult]'
+  IFS=$'\t' read -r state uuid result <<<"$REPLY"
+  if [[ $state == Disabl* ]]; then
+    wrong "mapping of $1: $state: aws lambda update-event-source-mapping --enabled --uuid $uuid"
+  elif [[ $result == *PROBLEM* || $result == *rror* ]]; then
+    wrong "mapping of $1: $state, but $result: aws logs filter-log-events --log-group-name /aws/lambda/$1" \
+      '--filter-pattern ERROR'
+  else
+    ok "mapping of $1: $state, last result: $result"
+  fi
+}
