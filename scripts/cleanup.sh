@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deletes everything that scripts/setup.sh made, and proves that nothing is left.
+# Deletes everything that the scripts here made, and proves that nothing is left.
 #
 # Usage: scripts/cleanup.sh [--yes] [--keep-data]
 #
@@ -11,7 +11,8 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-for part in inventory survey stream tables bucket topic roles functions mappings analytics leftovers; do
+for part in inventory survey stream tables bucket topic roles functions mappings analytics \
+  queues operations monitoring trail leftovers; do
   # shellcheck source=/dev/null
   source "$SCRIPTS/lib/$part.sh"
 done
@@ -33,10 +34,10 @@ main() {
     log 'This will be deleted, with all that is in it:'
     sed 's/^/  /' "$TEMPORARY/ours" >&2
     [[ -n $yes ]] || confirm
-    # A mapping invokes its function as long as it is there, and a function may still write to the rest.
-    delete_all '^mapping ' || failed=1
+    # A mapping invokes its function as long as it is there, a function may still write to the rest, a trail to the bucket.
+    delete_all '^(mapping|trail) ' || failed=1
     delete_all '^function ' || failed=1
-    delete_all '^(mapping|function) ' -v || failed=1
+    delete_all '^(mapping|trail|function) ' -v || failed=1
     prove "$kept" "$failed"
   else
     log 'Nothing of the project is there.'
@@ -49,7 +50,7 @@ main() {
 
 # find_ours KEPT: "kind name" lines in $TEMPORARY/ours, without those that match KEPT.
 find_ours() {
-  survey find_tagged find_dashboard find_mappings
+  survey "${FIND_ALL[@]}"
   (leftovers && in_state ours) | grep -Ev "$1" >"$TEMPORARY/ours" || true
 }
 

@@ -19,11 +19,19 @@ VALUES = {
     "ALERTS_TABLE_NAME": "stock-trend-alerts",
     "AWS_REGION": "us-east-1",
     "BUCKET_NAME": "stock-market-data-bucket-123456789012-us-east-1",
+    "OPERATIONS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:stock-market-streaming-operations",
+    "QUEUE_ARN": "arn:aws:sqs:us-east-1:123456789012:alerts",
     "SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:Stock_Trend_Alerts",
     "STREAM_NAME": "Stock-market-stream",
     "TABLE_NAME": "stock-market-data",
 }
-IDENTITY_POLICIES = ["process_stock_data.json", "stock_trend_analysis.json", "producer.json", "dashboard.json"]
+IDENTITY_POLICIES = [
+    "process_stock_data.json",
+    "stock_trend_analysis.json",
+    "producer.json",
+    "dashboard.json",
+]
+RESOURCE_POLICIES = ["bucket.json", "operations_topic.json", "queue.json"]
 
 # AWS managed policies, the documented lists of what Lambda itself does with an execution role:
 # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSLambdaKinesisExecutionRole.html
@@ -57,7 +65,9 @@ WITHOUT_ARN = {
 
 def render(name: str) -> dict:
     text = re.sub(r"\$\{([A-Z_]+)\}", lambda match: VALUES[match[1]], (POLICIES / name).read_text())
-    return json.loads(text)
+    policy = json.loads(text)
+    # A queue may have a policy already: the file is the statement that is added to it.
+    return policy if "Statement" in policy else {"Version": "2012-10-17", "Statement": [policy]}
 
 
 def as_list(value: object) -> list:
@@ -69,7 +79,7 @@ def actions(name: str, sid: str = "") -> set[str]:
     return {action for statement in statements for action in as_list(statement["Action"])}
 
 
-@pytest.mark.parametrize("name", [*IDENTITY_POLICIES, "bucket.json"])
+@pytest.mark.parametrize("name", [*IDENTITY_POLICIES, *RESOURCE_POLICIES])
 def test_policy_has_no_finding_of_parliament(name):
     findings = analyze_policy_string(json.dumps(render(name))).findings
     assert [str(finding) for finding in findings] == []
@@ -77,7 +87,7 @@ def test_policy_has_no_finding_of_parliament(name):
 
 def test_all_policies_are_tested_here():
     names = {path.name for path in POLICIES.glob("*.json")}
-    assert names == {*IDENTITY_POLICIES, "bucket.json", "lambda_trust.json"}
+    assert names == {*IDENTITY_POLICIES, *RESOURCE_POLICIES, "lambda_trust.json"}
 
 
 @pytest.mark.parametrize("name", IDENTITY_POLICIES)
@@ -124,11 +134,31 @@ def test_only_lambda_of_this_account_may_take_the_roles():
 
 
 def test_bucket_refuses_everybody_without_tls():
-    (statement,) = render("bucket.json")["Statement"]
+    (statement,) = [s for s in render("bucket.json")["Statement"] if s["Effect"] == "Deny"]
     assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
     bucket = f"arn:aws:s3:::{VALUES['BUCKET_NAME']}"
     assert statement["Resource"] == [bucket, f"{bucket}/*"]
+
+
+@pytest.mark.parametrize("name", RESOURCE_POLICIES)
+def test_services_are_let_in_for_this_project_only_and_by_name_and_arn(name):
+    for statement in render(name)["Statement"]:
+        if statement["Effect"] == "Allow":
+            assert set(statement["Principal"]) == {"Service"}
+            conditions = {
+                key: value for each in statement["Condition"].values() for key, value in each.items()
+            }
+            assert "123456789012" in conditions["aws:SourceArn"] + conditions.get("aws:SourceAccount", "")
+            assert "*" not in statement["Action"]
+            assert statement["Resource"].startswith("arn:aws:")
+
+
+def test_trail_may_write_under_its_prefix_in_the_bucket_and_nowhere_else():
+    (write,) = [s for s in render("bucket.json")["Statement"] if s["Action"] == "s3:PutObject"]
+    assert write["Resource"] == f"arn:aws:s3:::{VALUES['BUCKET_NAME']}/cloudtrail/AWSLogs/123456789012/*"
+    trail = "arn:aws:cloudtrail:us-east-1:123456789012:trail/stock-market-streaming"
+    assert write["Condition"]["StringEquals"]["aws:SourceArn"] == trail
 
 
 @pytest.mark.parametrize("name", ["process_stock_data", "stock_trend_analysis"])

@@ -41,7 +41,7 @@ def test_setup_on_an_empty_account_creates_everything_tagged_and_secured(deploye
         {"ObjectOwnership": "BucketOwnerEnforced"}
     ]
     prefixes = {rule["Filter"]["Prefix"] for rule in there["bucket lifecycle_configuration"]["Rules"]}
-    assert prefixes == {"raw-data/", "athena-results/", "aws/lambda/", ""}
+    assert prefixes == {"raw-data/", "athena-results/", "aws/lambda/", "cloudtrail/", ""}
     assert there["topic"]["Attributes"]["KmsMasterKeyId"] == "alias/aws/sns"
     assert {(s["Protocol"], s["Endpoint"]) for s in there["subscriptions"]["Subscriptions"]} == {
         ("email", "a@example.com"),

@@ -1,18 +1,24 @@
 # shellcheck shell=bash
-# What belongs to the project beside the inventory: mappings, and what was added later and tagged. Sourced.
+# What belongs to the project beside the inventory: mappings, what scripts/monitoring.sh made, and what was added
+# later and tagged. Sourced.
 
-DASHBOARD=$PROJECT # a dashboard takes no tags, so it bears the project's name
+# Names of their own for what takes no tag (dashboard, budget) or is seen by its tag only after a while.
+# shellcheck disable=SC2034 # not every script that sources this uses all of them
+{
+  DASHBOARD=$PROJECT
+  TRAIL=$PROJECT
+  BUDGET=$PROJECT
+  OPERATIONS_TOPIC=$PROJECT-operations
+  ALARMS=("$PROJECT-iterator-age-$PROCESSOR" "$PROJECT-iterator-age-$ANALYST" "$PROJECT-errors-$PROCESSOR"
+    "$PROJECT-errors-$ANALYST" "$PROJECT-rejects" "$PROJECT-no-data")
+  FIND_MONITORING=(find_dashboard find_alarms find_operations_topic find_trail find_budget)
+  FIND_ALL=(find_tagged find_mappings "${FIND_MONITORING[@]}")
+}
 
 find_tagged() {
   call resourcegroupstaggingapi get-resources --tag-filters "Key=project,Values=$PROJECT" --output text \
     --query 'ResourceTagMappingList[].[ResourceARN]'
   printf '%s\n' "$REPLY" >"$TEMPORARY/arns"
-}
-
-find_dashboard() {
-  call cloudwatch list-dashboards --dashboard-name-prefix "$DASHBOARD" --output text \
-    --query "DashboardEntries[?DashboardName=='$DASHBOARD'].[DashboardName]"
-  printf '%s' "$REPLY" >"$TEMPORARY/dashboard"
 }
 
 # Also those whose function is gone.
@@ -21,7 +27,40 @@ find_mappings() {
   printf '%s\n' "$REPLY" >"$TEMPORARY/mappings"
 }
 
-# "kind name" lines out of what the above found.
+# found KIND: the names in REPLY, one a line.
+found() { awk -v kind="$1" 'NF { print kind, $0 }' <<<"$REPLY" >"$TEMPORARY/found-$1"; }
+
+find_dashboard() {
+  call cloudwatch list-dashboards --dashboard-name-prefix "$DASHBOARD" --output text \
+    --query "DashboardEntries[?DashboardName=='$DASHBOARD'].[DashboardName]"
+  found dashboard
+}
+
+find_alarms() {
+  call cloudwatch describe-alarms --alarm-names "${ALARMS[@]}" --query 'MetricAlarms[].[AlarmName]' --output text
+  found alarm
+}
+
+find_operations_topic() {
+  read_tag topic "$OPERATIONS_TOPIC" && [[ $REPLY == "$PROJECT" ]] && REPLY=$OPERATIONS_TOPIC || REPLY=''
+  found operations-topic
+}
+
+# One of this name that writes to another bucket is somebody else's. Trails and budgets are the account's: who may
+# not look at them has made none.
+find_trail() {
+  call_unless AccessDeniedException cloudtrail describe-trails --trail-name-list "$TRAIL" --no-include-shadow-trails \
+    --query "trailList[?S3BucketName=='$BUCKET_NAME'].[Name]" --output text || REPLY=''
+  found trail
+}
+
+find_budget() {
+  call_unless 'NotFoundException|AccessDeniedException' budgets describe-budget --account-id "$ACCOUNT_ID" \
+    --budget-name "$BUDGET" --query Budget.BudgetName --output text || REPLY=''
+  found budget
+}
+
+# "kind name" lines out of what the searches found.
 leftovers() {
   local arn uuid known kind name
   while read -r arn uuid; do
@@ -31,11 +70,13 @@ leftovers() {
         ;;
     esac
   done <"$TEMPORARY/mappings"
-  [[ ! -s $TEMPORARY/dashboard ]] || printf 'dashboard %s\n' "$DASHBOARD"
   known=$(while read -r kind name; do printf ' %s ' "$(arn_of "$kind" "$name")"; done < <(inventory))
-  while read -r arn; do
-    [[ -z $arn || $known == *" $arn "* ]] || tagged_resource "$arn"
-  done <"$TEMPORARY/arns"
+  {
+    cat "$TEMPORARY"/found-*
+    while read -r arn; do
+      [[ -z $arn || $known == *" $arn "* ]] || tagged_resource "$arn"
+    done <"$TEMPORARY/arns"
+  } | sort -u
 }
 
 # What has the tag is ours, whatever its name: the names in .env may have changed since it was made.
@@ -45,28 +86,13 @@ tagged_resource() {
     arn:aws:kinesis:*:stream/*) printf 'stream %s\n' "${1##*/}" ;;
     arn:aws:dynamodb:*:table/*) printf 'table %s\n' "${1##*/}" ;;
     arn:aws:s3:::*) printf 'bucket %s\n' "${1##*:}" ;;
+    arn:aws:sns:*:"$OPERATIONS_TOPIC") printf 'operations-topic %s\n' "${1##*:}" ;;
     arn:aws:sns:*) printf 'topic %s\n' "${1##*:}" ;;
     arn:aws:sqs:*) printf 'queue %s\n' "${1##*:}" ;;
     arn:aws:cloudwatch:*:alarm:*) printf 'alarm %s\n' "${1##*:alarm:}" ;;
+    arn:aws:cloudtrail:*:trail/*) printf 'trail %s\n' "${1##*/}" ;;
     *) printf 'resource %s\n' "$1" ;;
   esac
-}
-
-delete_queue() {
-  if call_unless '.*NonExistentQueue|QueueDoesNotExist' sqs get-queue-url --queue-name "$1" --query QueueUrl --output text; then
-    call sqs delete-queue --queue-url "$REPLY"
-  fi
-  log "queue $1: deleted"
-}
-
-delete_alarm() {
-  call cloudwatch delete-alarms --alarm-names "$1"
-  log "alarm $1: deleted"
-}
-
-delete_dashboard() {
-  call cloudwatch delete-dashboards --dashboard-names "$1"
-  log "dashboard $1: deleted"
 }
 
 delete_resource() { die "$1 has the tag project=$PROJECT, but is nothing that these scripts make: delete it yourself"; }

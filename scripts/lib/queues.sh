@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# Queues that are subscribed to the alerts. Sourced.
+
+# resolve_queue NAME|ARN: sets QUEUE_ARN and queue_url; status 1 when there is none of this name.
+resolve_queue() {
+  local name=${1##*:}
+  QUEUE_ARN=arn:aws:sqs:$AWS_REGION:$ACCOUNT_ID:$name
+  [[ $1 == "$name" || $1 == "$QUEUE_ARN" ]] ||
+    die "queue $1: not of this account and region; whoever owns it has to subscribe it"
+  [[ $name =~ ^[A-Za-z0-9_-]{1,80}$ ]] ||
+    die "queue $(printf '%q' "$name"): expected up to 80 letters, digits, _ - (a FIFO queue cannot take these alerts)"
+  call_unless '.*NonExistentQueue|.*QueueDoesNotExist' sqs get-queue-url --queue-name "$name" --query QueueUrl \
+    --output text || return 1
+  queue_url=$REPLY
+}
+
+ensure_queue() {
+  if resolve_queue "$1"; then
+    log "queue ${1##*:}: already exists"
+  else
+    call sqs create-queue --queue-name "${1##*:}" --tags "project=$PROJECT" --query QueueUrl --output text
+    queue_url=$REPLY
+    log "queue ${1##*:}: created (scripts/cleanup.sh deletes it)"
+  fi
+}
+
+# change_queue_policy add|remove: the statement by which the topic may send to the queue; the others stay.
+change_queue_policy() {
+  local statement policy
+  statement=$(render "$SCRIPTS/policies/queue.json")
+  call sqs get-queue-attributes --queue-url "$queue_url" --attribute-names Policy --query Attributes.Policy --output text
+  [[ $REPLY != None ]] || REPLY='{"Version": "2012-10-17"}'
+  policy=$(python3 "$SCRIPTS/lib/json_list.py" "$1" Statement "$statement" "$REPLY")
+  is_same "$policy" "$REPLY" || set_queue_policy "$policy"
+}
+
+# A policy without statements is none.
+set_queue_policy() {
+  local quote='"' escaped='\"' policy=$1
+  [[ $policy != *'"Statement": []'* ]] || policy=''
+  policy=${policy//\\/\\\\}
+  call sqs set-queue-attributes --queue-url "$queue_url" --attributes "{\"Policy\": \"${policy//$quote/$escaped}\"}"
+  log "queue ${QUEUE_ARN##*:}: policy set"
+}
+
+delete_queue() {
+  if resolve_queue "$1"; then
+    call sqs delete-queue --queue-url "$queue_url"
+  fi
+  log "queue $1: deleted"
+}

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Watches the pipeline: a CloudWatch dashboard, alarms by e-mail and, on request, a trail and a budget.
+#
+# Usage: scripts/monitoring.sh [--email ADDRESS] [--market-hours] [--cloudtrail] [--budget USD]
+#        scripts/monitoring.sh --remove
+#
+#   --email         who gets the alarms, beside those who do already; without it ALERT_EMAIL of .env
+#   --market-hours  one more alarm: no tick stored for 15 minutes on a weekday between 15:00 and 20:00 UTC, when New
+#                   York trades in summer and in winter alike (a holiday sets it off too)
+#   --cloudtrail    records who did what in the account and region, in the bucket under cloudtrail/, for 90 days. The
+#                   first trail of an account is free; beside another one it costs $2 per 100,000 events
+#   --budget        tells when the account, with all that is in it, has spent 80 % of so many USD in a month, and when
+#                   it is about to spend all of it. Free
+#   --remove        removes all of this, and nothing else (scripts/cleanup.sh removes it too)
+#
+# Alarms: a function is five minutes behind or fails for long, a record is no tick, Lambda has given up a batch.
+# Run it again at any time: what exists stays, also what was asked for earlier. What it costs is printed at the end.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "${BASH_SOURCE[0]%/*}/common.sh"
+for part in inventory survey topic leftovers operations monitoring trail; do
+  # shellcheck source=/dev/null
+  source "$SCRIPTS/lib/$part.sh"
+done
+
+main() {
+  local jobs=(ensure_dashboard ensure_failed_batches_notified ensure_rejects_alarm) remove='' name
+  for name in "$PROCESSOR" "$ANALYST"; do
+    jobs+=("ensure_iterator_age_alarm $name" "ensure_errors_alarm $name")
+  done
+  while (($#)); do
+    case $1 in
+      --email)
+        [[ -n ${2-} ]] || die '--email needs an address'
+        export ALERT_EMAIL=$2
+        shift
+        ;;
+      --market-hours) jobs+=(ensure_no_data_alarm) ;;
+      --cloudtrail) jobs+=(ensure_trail) ;;
+      --budget)
+        [[ ${2-} =~ ^[1-9][0-9]{0,6}([.][0-9]{1,2})?$ ]] || die "--budget ${2-}: expected USD a month, such as 20"
+        jobs+=("ensure_budget $2")
+        shift
+        ;;
+      --remove) remove=1 ;;
+      -h | --help) usage ;;
+      *) usage 2 >&2 ;;
+    esac
+    shift
+  done
+  start_session
+  # shellcheck disable=SC2034 # for render
+  OPERATIONS_TOPIC_ARN=$(arn_of topic "$OPERATIONS_TOPIC")
+  if [[ -n $remove ]]; then
+    remove_all
+    return
+  fi
+  read_tag bucket "$BUCKET_NAME" || REPLY=''
+  [[ $REPLY == "$PROJECT" ]] || die 'there is nothing to watch yet: run scripts/setup.sh first'
+  ensure_operations_topic
+  in_parallel "${jobs[@]}" ||
+    die 'the monitoring is not complete: mend the above and run this again, it goes on from here'
+  print_monitoring
+}
+
+remove_all() {
+  local kind name jobs=()
+  in_parallel "${FIND_MONITORING[@]}" || exit 1
+  while read -r kind name; do
+    jobs+=("delete_${kind//-/_} $name")
+  done < <(cat "$TEMPORARY"/found-*)
+  [[ ${#jobs[@]} -eq 0 ]] || in_parallel "${jobs[@]}" ||
+    die 'not all of the monitoring is removed: mend the above and run this again'
+  log 'Nothing of the monitoring is left.'
+}
+
+main "$@"
