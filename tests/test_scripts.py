@@ -85,6 +85,8 @@ def test_setup_a_second_time_changes_nothing(deployed):
     done = deployed.succeed("setup.sh", **SUBSCRIBERS)
     assert snapshot(deployed) == before
     assert not lines(done.stderr, "created|updated")
+    reads = r" (get|list|describe|batch-get|head)-\S+ "
+    assert [call for call in deployed.calls.read_text().splitlines() if not re.search(reads, call)] == []
     assert "stream Stock-market-stream: already exists" in done.stderr
 
 
