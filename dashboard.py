@@ -654,11 +654,11 @@ def watch_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFram
                 "Change": float(newest.get("change", math.nan)),
                 "Prices": prices[:: -(-len(prices) // 60)],
                 "Trend": f"{len(ticks)} of {settings.long} ticks",
-                "Age": (now - datetime.fromisoformat(newest["timestamp"])).total_seconds(),
+                "Age": round((now - datetime.fromisoformat(newest["timestamp"])).total_seconds()),
                 "Anomaly": "◆ anomaly" if newest.get("anomaly") else "",
             }
             if found:
-                row["SMA short"], row["SMA long"] = float(found[0]), float(found[1])
+                row["SMA short"], row["SMA long"] = (round(float(average), 4) for average in found[:2])
                 row["Trend"] = {"up": "▲ up", "down": "▼ down", "flat": "▬ flat"}[found[2]]
         rows.append(row)
     columns = [
@@ -857,7 +857,12 @@ def chart_spec(
         shift = f"(datum.value >= {first:.0f} ? {off:.0f} : {shift})" if off or shift != "0" else shift
     # Outermost the newest session, whose shift is 0.
     label = f"timeFormat(datum.value - {shift}, '{'%a %H:%M' if days else '%H:%M'}')"
-    x = {"field": "x", "type": "temporal", "axis": None}
+    axis = {"labelExpr": label, "title": None, "labelOverlap": True, "grid": False, "tickCount": 8}
+
+    def at(field: str) -> dict[str, Any]:
+        return {"field": field, "type": "temporal", "axis": axis}
+
+    x = at("x")
     above, below = ([{"expr": f"height * {share}"} for share in shares] for shares in ((0.78, 0), (1, 0.83)))
     price: dict[str, Any] = {"type": "quantitative", "axis": {"orient": "right", "title": None, "grid": True}}
     price["scale"] = {"zero": False, "padding": 14, "range": above}
@@ -880,15 +885,15 @@ def chart_spec(
         }
 
     wick = {"mark": {"type": "rule", "clip": True}}
-    wick["encoding"] = {"x": {"field": "middle", "type": "temporal", "axis": None}, "color": rising}
+    wick["encoding"] = {"x": at("middle"), "color": rising}
     wick["encoding"] |= {"y": price | {"field": "low"}, "y2": {"field": "high"}}
     body = {"mark": {"type": "bar", "clip": True, "minBandSize": 1}}
-    body["encoding"] = {"x": {"field": "left", "type": "temporal", "axis": None}, "x2": {"field": "right"}}
+    body["encoding"] = {"x": at("left"), "x2": {"field": "right"}}
     body["encoding"] |= {"y": price | {"field": "open"}, "y2": {"field": "close"}, "color": rising}
     flat = {"mark": {"type": "rule", "clip": True, "strokeWidth": 2}}  # a candle without a body
     flat["encoding"] = {"x": body["encoding"]["x"], "x2": {"field": "right"}, "y": price | {"field": "close"}}
     flat["encoding"] |= {"color": rising}
-    zoom = {"type": "interval", "encodings": ["x"], "zoom": "wheel![event.ctrlKey || event.shiftKey]"}
+    zoom = {"type": "interval", "encodings": ["x", "y"], "zoom": "wheel![event.ctrlKey || event.shiftKey]"}
     hover = {"type": "point", "fields": ["x"], "nearest": True, "on": "pointermove", "clear": "pointerout"}
     titles = {
         "local": "Time here",
@@ -913,11 +918,10 @@ def chart_spec(
     }
     shape = [wick, body, flat] if candles else [line("close", colours["up"], strokeWidth=1.8)]
     shape[0] = shape[0] | {"params": [{"name": "zoom", "select": zoom, "bind": "scales"}]}
-    time_axis = {"labelExpr": label, "title": None, "labelOverlap": True, "grid": False, "tickCount": 8}
     volume = {
         "mark": {"type": "bar", "clip": True, "opacity": 0.6, "minBandSize": 1},
         "encoding": {
-            "x": {"field": "left", "type": "temporal", "axis": time_axis},
+            "x": at("left"),
             "x2": {"field": "right"},
             "y": {
                 **{"field": "volume", "type": "quantitative", "scale": {"range": below}},
@@ -986,7 +990,7 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
     sessions = cut_nights(bars)
     columns = ["t", "x", "x2", "open", "high", "low", "close", "volume", "short", "long", *SIGNALS, "alerts"]
     frame = pd.DataFrame(bars, columns=columns)
-    frame = frame.astype(dict.fromkeys(columns[:-1], float) | {"alerts": object})
+    frame = frame.astype(dict.fromkeys(columns[:-1], float)).fillna({"alerts": "none"})
     spec = chart_spec(
         colours=colours,
         candles=look == "Candles",

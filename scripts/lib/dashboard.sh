@@ -6,6 +6,7 @@ DASHBOARD_PORT=8501
 
 # after_first_tick DIRECTORY DASHBOARD: installs packages beside what runs; with DASHBOARD=yes the page runs then.
 after_first_tick() {
+  trap 'exit 0' TERM # and no word of bash on it
   until [[ -e $1/first_tick ]]; do
     sleep 0.5
   done
