@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-SERVICES = "athena cloudwatch dynamodb glue iam kinesis lambda logs resourcegroupstaggingapi s3 sns sqs sts"
+SERVICES = "athena budgets cloudtrail cloudwatch dynamodb glue iam kinesis lambda logs"
+SERVICES += " resourcegroupstaggingapi s3 sns sqs sts"
 
 # Python without site-packages starts in 15 ms. Counting and failing happen here, so that a test can stop a
 # script at its k-th command: AWS_FAIL_AT=k fails that command, before AWS sees it or (AWS_FAIL_AFTER) after.
@@ -77,6 +78,7 @@ def _run(driver: object, connection: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
+        driver.session._credentials = None  # those of the server's own environment
         for standard, descriptor in enumerate(descriptors):
             os.dup2(descriptor, standard)
         status = driver.main(arguments)

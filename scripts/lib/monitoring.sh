@@ -63,12 +63,12 @@ print_monitoring() {
   [[ ! -s $TEMPORARY/found-trail ]] || cost_row 'CloudTrail trail' "$TRAIL" 0 'a second one in the account costs'
   [[ ! -s $TEMPORARY/found-budget ]] || cost_row 'AWS budget' "$BUDGET" 0 ''
   printf '%s\n' '' "Dashboard: $home#dashboards/dashboard/$DASHBOARD"
-  print_recipients
+  print_told
 }
 
 cost_row() { printf '%-28s %-42s %9s  %s\n' "$@"; }
 
-print_recipients() {
+print_told() {
   # shellcheck disable=SC2034 # SNS_TOPIC_ARN is what list_subscriptions lists
   local _ endpoint arn SNS_TOPIC_ARN=$OPERATIONS_TOPIC_ARN
   list_subscriptions

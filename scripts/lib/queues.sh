@@ -26,12 +26,15 @@ ensure_queue() {
 
 # change_queue_policy add|remove: the statement by which the topic may send to the queue; the others stay.
 change_queue_policy() {
-  local statement policy
-  statement=$(render "$SCRIPTS/policies/queue.json")
-  call sqs get-queue-attributes --queue-url "$queue_url" --attribute-names Policy --query Attributes.Policy --output text
-  [[ $REPLY != None ]] || REPLY='{"Version": "2012-10-17"}'
-  policy=$(python3 "$SCRIPTS/lib/json_list.py" "$1" Statement "$statement" "$REPLY")
-  is_same "$policy" "$REPLY" || set_queue_policy "$policy"
+  local key policy changed
+  call sqs get-queue-attributes --queue-url "$queue_url" --attribute-names All --output text \
+    --query '[Attributes.KmsMasterKeyId, Attributes.Policy]'
+  key=${REPLY%%$'\t'*} policy=${REPLY#*$'\t'}
+  [[ $policy != None ]] || policy='{"Version": "2012-10-17", "Statement": []}'
+  changed=$(python3 "$SCRIPTS/lib/json_list.py" "$1" Statement "$(render "$SCRIPTS/policies/queue.json")" "$policy")
+  is_same "$policy" "$changed" || set_queue_policy "$changed"
+  [[ $key == None || $1 == remove ]] ||
+    log "queue ${QUEUE_ARN##*:}: encrypted with $key, so nothing arrives unless that key's policy lets sns.amazonaws.com use it"
 }
 
 # A policy without statements is none.

@@ -31,25 +31,40 @@ list_subscriptions() {
     --query 'Subscriptions[].[Protocol,Endpoint,SubscriptionArn]'
 }
 
-# ensure_subscription PROTOCOL ENDPOINT [FILTER_POLICY]: beside $subscriptions.
+# ensure_subscription PROTOCOL ENDPOINT [FILTER_POLICY]: beside $subscriptions. A filter of {} is none; without that
+# argument the one that is there stays.
 ensure_subscription() {
-  local protocol endpoint arn found='' attributes=() quote='"' escaped='\"'
+  local protocol endpoint arn found='' others=''
   while read -r protocol endpoint arn; do
-    [[ $protocol != "$1" || $endpoint != "$2" ]] || found=$arn
+    if [[ $protocol == "$1" && $endpoint == "$2" ]]; then
+      found=$arn
+    elif [[ $protocol == "$1" && $arn != Deleted ]]; then
+      others+=" $endpoint"
+    fi
   done <<<"$subscriptions"
-  if [[ -z $found ]]; then
-    [[ $# -lt 3 ]] || attributes=(--attributes "{\"FilterPolicy\": \"${3//$quote/$escaped}\"}")
-    call sns subscribe --topic-arn "$SNS_TOPIC_ARN" --protocol "$1" --notification-endpoint "$2" \
-      ${attributes[@]+"${attributes[@]}"}
+  if [[ -z $found || $found == Deleted ]]; then
+    subscribe "$@"
     log "subscription $1 $2: created"
+    [[ -z $others ]] || log "also subscribed:$others (scripts/alerts.sh unsubscribe $1 … ends that)"
     return
   fi
   log "subscription $1 $2: already exists"
   [[ $# -eq 3 && $found == arn:* ]] || return 0 # a pending one has no ARN yet
   call sns get-subscription-attributes --subscription-arn "$found" --query Attributes.FilterPolicy --output text
-  [[ $REPLY != None ]] && has_settings "$3" "$REPLY" && return
+  [[ $REPLY != None ]] || REPLY={}
+  is_same "$3" "$REPLY" && return
   call sns set-subscription-attributes --subscription-arn "$found" --attribute-name FilterPolicy --attribute-value "$3"
   log "subscription $1 $2: filter set"
+}
+
+# subscribe PROTOCOL ENDPOINT [FILTER_POLICY]: a queue gets the alert itself, without an envelope around it.
+subscribe() {
+  local attributes=() quote='"' escaped='\"' text=''
+  [[ $1 != sqs ]] || text='"RawMessageDelivery": "true"'
+  [[ -z ${3-} || $3 == '{}' ]] || text+="${text:+, }\"FilterPolicy\": \"${3//$quote/$escaped}\""
+  [[ -z $text ]] || attributes=(--attributes "{$text}")
+  call sns subscribe --topic-arn "$SNS_TOPIC_ARN" --protocol "$1" --notification-endpoint "$2" \
+    ${attributes[@]+"${attributes[@]}"}
 }
 
 delete_topic() {

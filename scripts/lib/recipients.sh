@@ -1,0 +1,73 @@
+# shellcheck shell=bash
+# Who gets an alert, and what keeps others from it. Sourced after subscriptions.sh.
+
+# send_test SYMBOL SIGNAL
+send_test() {
+  call sns publish --query MessageId --output text --cli-input-json \
+    "$(python3 "$SCRIPTS/lib/test_alert.py" "$SNS_TOPIC_ARN" "$1" "$2" "$SMA_SHORT" "$SMA_LONG")"
+  log "test alert $2 $1: sent"
+  read_subscribers
+  print_recipients "$1" "$2"
+}
+
+# print_recipients SYMBOL SIGNAL: who gets such an alert, who does not, and why.
+print_recipients() {
+  local protocol endpoint state filter why
+  while IFS=$'\t' read -r protocol endpoint state filter <&3; do
+    obstacle "$protocol" "$endpoint" "$state"
+    why=$REPLY
+    if [[ -z $why && $filter != '{}' ]]; then
+      case $(python3 "$SCRIPTS/lib/filter_verdict.py" "$filter" "$1" "$2") in
+        no) why="its filter is $filter" ;;
+        unknown)
+          printf '%s %s: its filter decides, %s\n' "$protocol" "$endpoint" "$filter"
+          continue
+          ;;
+      esac
+    fi
+    printf '%s %s: %s\n' "$protocol" "$endpoint" "${why:+does not get it: }${why:-gets it}"
+  done 3<"$TEMPORARY/subscribers"
+}
+
+# What keeps some from getting any alert.
+print_obstacles() {
+  local protocol endpoint state
+  while IFS=$'\t' read -r protocol endpoint state _ <&3; do
+    obstacle "$protocol" "$endpoint" "$state"
+    [[ -z $REPLY ]] || log "$protocol $endpoint gets nothing: $REPLY"
+  done 3<"$TEMPORARY/subscribers"
+  ! grep -q '^sms' "$TEMPORARY/subscribers" || sms_limit
+}
+
+# obstacle PROTOCOL ENDPOINT STATE: why nothing arrives there, and what to do, in REPLY; empty when it does.
+obstacle() {
+  REPLY=''
+  if [[ $3 == unconfirmed ]]; then
+    REPLY='unconfirmed, open the link in the mail from AWS Notifications (look for it in the spam, too)'
+  elif [[ $1 == sms ]]; then
+    sms_obstacle "$2"
+  fi
+}
+
+# New accounts are in the SMS sandbox: they reach numbers only that they have verified. (The emulator knows none.)
+sms_obstacle() {
+  call_unless InvalidAction sns get-sms-sandbox-account-status --query IsInSandbox --output text || REPLY=''
+  if [[ $REPLY == True ]]; then
+    call sns list-sms-sandbox-phone-numbers --query "PhoneNumbers[?PhoneNumber=='$1'].Status | [0]" --output text
+    if [[ $REPLY != Verified ]]; then
+      REPLY='the account is in the SMS sandbox, and the number is not verified:'
+      REPLY+=" aws sns create-sms-sandbox-phone-number --phone-number $1, then"
+      REPLY+=" aws sns verify-sms-sandbox-phone-number --phone-number $1 --one-time-password CODE"
+      return
+    fi
+  fi
+  REPLY=''
+}
+
+# What AWS spends on text messages before it stops; a dollar, until it is asked for more.
+sms_limit() {
+  if call_unless InvalidAction sns get-sms-attributes --attributes MonthlySpendLimit \
+    --query attributes.MonthlySpendLimit --output text; then
+    log "Text messages stop at \$${REPLY/None/1} a month in this account."
+  fi
+}
