@@ -33,7 +33,8 @@ in_parallel() {
   [[ -z $dry_run ]] || outputs=$(mktemp -d "$TEMPORARY/outputs.XXXXXX")
   for command in "$@"; do
     (
-      trap 'stop_jobs; exit 130' TERM
+      trap '' INT HUP # the terminal sends them to all, the script says to whom they go
+      trap 'stopping=1; stop_jobs' TERM
       [[ -z $outputs ]] || exec >"$outputs/${#pids[@]}"
       $command
     ) &
@@ -46,8 +47,7 @@ in_parallel() {
   return "$failed"
 }
 
-# What runs in the background does not get the terminal's Ctrl-C from bash. A call that changes something is seen to
-# its end, so that it is known what exists.
+# A call under way is seen to its end, so that it is known what exists; the next one is not made.
 stop_jobs() {
   # shellcheck disable=SC2046 # one word a process
   kill $(jobs -p) 2>/dev/null || true

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,13 @@ from project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, snapshot
 ROOT = Path(__file__).resolve().parent.parent
 TAG = {"Key": "project", "Value": "stock-market-streaming"}
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh") if os.access(path, os.X_OK))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def lines(text: str, pattern: str) -> list[str]:
@@ -273,6 +284,103 @@ def test_cleanup_interrupted_at_any_call_and_run_again_leaves_nothing(own_deploy
     assert snapshot(own_deployed) == {}
 
 
+def put_in_front_of_aws(project: Project, cases: str) -> None:
+    """Put an `aws` first on the PATH that does what `cases` of shell say, else what the next one does."""
+    folder = project.folder / "front"
+    folder.mkdir()
+    behind = shutil.which("aws", path=project.environment["PATH"])
+    (folder / "aws").write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\nesac\nexec {behind} "$@"\n')
+    (folder / "aws").chmod(0o755)
+    project.environment["PATH"] = f"{folder}{os.pathsep}{project.environment['PATH']}"
+
+
+@pytest.mark.emulator
+def test_ctrl_c_lets_a_creation_end_and_says_what_exists_and_what_to_run(project, tmp_path):
+    put_in_front_of_aws(
+        project,
+        f"*create-bucket*) touch {tmp_path}/reached; until [ -e {tmp_path}/go ]; do sleep 0.05; done ;;\n"
+        f"*'kinesis wait'*) touch {tmp_path}/waiting; exec sleep 600 ;;",
+    )
+    setup = subprocess.Popen(
+        [project.folder / "scripts/setup.sh"],
+        env=project.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: (tmp_path / "reached").exists() and (tmp_path / "waiting").exists())
+    os.killpg(setup.pid, signal.SIGINT)
+    (tmp_path / "go").touch()
+    said = setup.communicate(timeout=60)[1].splitlines()
+    assert setup.returncode == 130
+    assert said[-1].startswith("interrupted: these exist now: stream Stock-market-stream, ")
+    assert f"bucket {BUCKET}" in said[-1]
+    assert "run scripts/setup.sh again" in said[-1]
+    with pytest.raises(ProcessLookupError):
+        os.killpg(setup.pid, 0)
+    there = snapshot(project)
+    assert "bucket ownership_controls" in there
+    assert "bucket tagging" not in there
+    assert "ProcessStockData" not in there
+    project.succeed("cleanup.sh", "--yes", PATH=project.environment["PATH"].split(os.pathsep, 1)[1])
+    assert snapshot(project) == {}
+
+
+@pytest.mark.emulator
+def test_without_one_permission_the_rest_is_made_and_the_missing_one_is_named(project):
+    iam = project.client("iam")
+    iam.create_user(UserName="learner")
+    statements = [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "sns:CreateTopic", "Resource": "*"},
+    ]
+    iam.put_user_policy(
+        UserName="learner",
+        PolicyName="all_but_one",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements}),
+    )
+    key = iam.create_access_key(UserName="learner")["AccessKey"]
+    first = project.run(
+        "setup.sh", AWS_ACCESS_KEY_ID=key["AccessKeyId"], AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"]
+    )
+    assert first.returncode == 1
+    (denied,) = lines(first.stderr, "not allowed")
+    assert denied.startswith("error: sns create-topic: not allowed: ")
+    last = first.stderr.splitlines()[-1]
+    assert "the set-up is not complete: these exist now: stream Stock-market-stream, " in last
+    assert "topic" not in last
+    assert "run scripts/setup.sh again" in last
+    iam.delete_user_policy(UserName="learner", PolicyName="all_but_one")
+    iam.delete_access_key(UserName="learner", AccessKeyId=key["AccessKeyId"])
+    iam.delete_user(UserName="learner")
+    project.succeed("setup.sh")
+    assert "topic" in snapshot(project)
+
+
+@pytest.mark.emulator
+def test_bucket_of_another_account_is_told_before_and_while_it_is_made(project):
+    says = "echo 'An error occurred ({}) when calling the {} operation: no' >&2; exit 254 ;;"
+    put_in_front_of_aws(
+        project,
+        "*get-bucket-tagging*$TAKEN*) "
+        + says.format("AccessDenied", "GetBucketTagging")
+        + "\n*create-bucket*) "
+        + says.format("BucketAlreadyExists", "CreateBucket"),
+    )
+    first = project.run("setup.sh", BUCKET_NAME="taken", TAKEN="taken")
+    assert first.returncode == 1
+    assert first.stderr.splitlines()[-1].startswith(
+        "error: bucket taken: exists, but AWS does not say whose it is"
+    )
+    assert "(nothing was changed)" in first.stderr
+    assert snapshot(project) == {}
+    for _ in range(2):
+        second = project.run("setup.sh", BUCKET_NAME="taken", TAKEN="another")
+        assert second.returncode == 1
+        assert "bucket taken belongs to another account: choose another BUCKET_NAME" in second.stderr
+        assert "these exist now: stream Stock-market-stream, " in second.stderr.splitlines()[-1]
+
+
 @pytest.mark.emulator
 def test_stream_and_bucket_that_were_left_untagged_are_cleaned_up(project):
     """Kinesis and S3 tag in a second call: without it, what we made looks like anybody's."""
@@ -319,6 +427,17 @@ def test_bad_setting_is_named_before_aws_is_asked(offline, name, value, hint):
     assert line.startswith("error: ")
     assert name in line
     assert hint in line
+
+
+def test_all_bad_settings_are_named_at_once_and_what_cannot_be_seen_is_told(offline):
+    done = offline.run("setup.sh", STREAM_NAME="a b", TABLE_NAME="t\u200bable", SHARD_COUNT="x")
+    assert done.returncode == 1
+    stream, count, table = done.stderr.splitlines()
+    assert "STREAM_NAME" in stream
+    assert "holds a space" in stream
+    assert "SHARD_COUNT" in count
+    assert "TABLE_NAME" in table
+    assert "something invisible" in table
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 # AWS CLI calls whose errors are told apart by their code and explained. Sourced by common.sh.
 
 # CLI v1 and early v2 releases do not know AWS_ENDPOINT_URL, and would go to the real AWS.
-aws() { "$AWS_CLI" ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"; }
+aws() { ${instead-} "$AWS_CLI" ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"; }
 
 dry_run='' # when it is set, what would change anything is printed instead
 
 # The operation's verb tells. (A wait command changes nothing, but in a dry run what it waits for may never come.)
 only_reads() { [[ $1 =~ ^((get|list|describe|batch-get|head)-|query$) ]]; }
+
+stopping='' # set in the background when the run is interrupted
+stop_if_interrupted() { [[ -z $stopping ]] || exit 130; }
 
 # The command as a shell takes it; as a comment when a dry run makes it as well.
 print_command() {
@@ -37,13 +40,15 @@ aws_error_is() {
 call_unless() {
   local codes=$1 errors text
   shift
+  stop_if_interrupted
   REPLY=''
   [[ -z $dry_run ]] || print_command "$@"
   [[ -z $dry_run ]] || only_reads "$2" || return 0
   errors=$(mktemp "$TEMPORARY/errors.XXXXXX")
   if [[ $2 == wait ]]; then
-    aws "$@" 2>"$errors" & # so that an interruption ends it at once
+    instead=exec aws "$@" 2>"$errors" & # an interruption ends it at once
     ! wait $! || return 0
+    stop_if_interrupted
   elif REPLY=$(aws "$@" 2>"$errors"); then
     return 0
   fi
