@@ -46,7 +46,7 @@ call_unless() {
   [[ -z $dry_run ]] || only_reads "$2" || return 0
   errors=$(mktemp "$TEMPORARY/errors.XXXXXX")
   if [[ $2 == wait ]]; then
-    instead=exec aws "$@" 2>"$errors" & # an interruption ends it at once
+    instead='exec' aws "$@" 2>"$errors" & # an interruption ends it at once
     ! wait $! || return 0
     stop_if_interrupted
   elif REPLY=$(aws "$@" 2>"$errors"); then
