@@ -54,6 +54,7 @@ KEPT_TICKS = 1_000  # of a symbol without a chart
 CHART_TICKS = 20_000  # of one with a chart: five days at a tick every 10 s are 11,700
 FIRST_ALERTS, CHART_ALERTS = 50, 1_000
 SCANNED_PAGES = 4  # of 1 MB, of the alerts table: where symbols come from that nobody configured
+ALERT_PATIENCE_SECONDS = 120  # how long an alert is waited for after its tick
 IDLE_SECONDS = 600  # after which a symbol that no page shows is forgotten
 STALE_SECONDS = 300
 CALLS_AT_ONCE = 8
@@ -261,11 +262,14 @@ class Series:
     newest: dict[str, Any] = field(default_factory=dict)
     alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
     alerts_since: str = ""
-    expected: set[str] = field(default_factory=set)  # dates of anomalies whose alert is to come
+    expected: dict[str, float] = field(
+        default_factory=dict
+    )  # anomalies: alert_id, until when it is asked for
     has_news: bool = True  # ticks that the alerts were not asked for yet
     read_at: float = -math.inf  # monotonic seconds, as all below
     asked_at: float = -math.inf
     alerts_asked_at: float = -math.inf
+    alerts_asked: int = 0  # times
     charted_at: float = -math.inf
     lock: Any = field(default_factory=threading.Lock)
 
@@ -280,10 +284,8 @@ class Series:
             if (tick := parse_tick(item)) is None:
                 continue
             ticks.append(tick)
-            if item.get("anomaly"):
-                date = exchange_date(item)
-                if not {f"{date}#ANOMALY#up", f"{date}#ANOMALY#down"} & set(self.alerts):
-                    self.expected.add(date)
+            if item.get("anomaly") and (alert_id := anomaly_id(item)) not in self.alerts:
+                self.expected[alert_id] = time.monotonic() + ALERT_PATIENCE_SECONDS
             self.newest = item
         if not self.ticks or not complete:
             self.ticks, self.since = [], "" if complete else (ticks[0].timestamp if ticks else "~")
@@ -432,7 +434,9 @@ class Feed:
                 self._read_ticks(series)
                 series.read_at = now
                 self._read_alerts(series)
-            elif series.has_news or now - series.alerts_asked_at > 60:
+            elif series.alerts_asked_at < series.asked_at and (
+                series.has_news or series.expected or now - series.alerts_asked_at > 60
+            ):
                 self._read_alerts(series)
             else:
                 self._read_ticks(series)
@@ -470,12 +474,17 @@ class Feed:
 
     def _read_alerts(self, series: Series) -> None:
         """The new signals, or an anomaly to come: its key has a date only, which sorts before them."""
-        series.has_news, series.alerts_asked_at = bool(series.expected), time.monotonic()
+        now = series.alerts_asked_at = time.monotonic()
+        series.alerts_asked += 1
+        series.expected = {
+            key: until for key, until in series.expected.items() if key not in series.alerts and until > now
+        }
         request: dict[str, Any] = {"limit": CHART_ALERTS}
         signals = [key for key, alert in series.alerts.items() if alert.get("signal") != "ANOMALY"]
-        if series.expected:
-            date = series.expected.pop()
-            request["between"] = (f"{date}#ANOMALY#", f"{date}#ANOMALY#~")
+        is_anomaly = bool(series.expected) and (series.alerts_asked % 2 == 0 or not series.has_news)
+        series.has_news = series.has_news and is_anomaly
+        if is_anomaly:
+            request["between"] = (min(series.expected), max(series.expected))
         elif signals:
             # From the oldest that was not sent yet, so that its status comes right.
             pending = [key for key in signals if series.alerts[key].get("status") == "pending"]
@@ -486,6 +495,9 @@ class Feed:
         if "between" not in request:
             series.alerts_since = "" if complete else items[-1]["alert_id"]
         series.alerts |= {item["alert_id"]: item for item in items}
+        if len(series.alerts) > 2 * CHART_ALERTS:
+            kept = sorted(series.alerts)[-CHART_ALERTS:]
+            series.alerts, series.alerts_since = {key: series.alerts[key] for key in kept}, kept[0]
 
     def _reach_alerts(self, series: Series, since: str) -> None:
         items, complete = self._alerts(series, between=(since, series.alerts_since), limit=CHART_ALERTS)
@@ -515,11 +527,10 @@ def zone(name: str | None) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def exchange_date(item: dict[str, Any]) -> str:
-    """The date of a tick where its exchange is."""
-    return str(
-        datetime.fromisoformat(item["timestamp"]).astimezone(zone(item.get("exchange_timezone"))).date()
-    )
+def anomaly_id(item: dict[str, Any]) -> str:
+    """The alert_id of a tick's anomaly: the date where its exchange is, and the direction."""
+    at = datetime.fromisoformat(item["timestamp"]).astimezone(zone(item.get("exchange_timezone")))
+    return f"{at.date()}#ANOMALY#{'up' if item['change_percent'] > 0 else 'down'}"
 
 
 def averages(ticks: Sequence[Tick], *, short: int, long: int) -> tuple[Decimal, Decimal, str] | None:
@@ -990,7 +1001,7 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
     sessions = cut_nights(bars)
     columns = ["t", "x", "x2", "open", "high", "low", "close", "volume", "short", "long", *SIGNALS, "alerts"]
     frame = pd.DataFrame(bars, columns=columns)
-    frame = frame.astype(dict.fromkeys(columns[:-1], float)).fillna({"alerts": "none"})
+    frame = frame.astype(dict.fromkeys(columns[:-1], float) | {"alerts": object}).fillna({"alerts": "none"})
     spec = chart_spec(
         colours=colours,
         candles=look == "Candles",

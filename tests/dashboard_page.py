@@ -1,0 +1,215 @@
+"""The dashboard as a user has it: a Streamlit server over a MiniStack, and a real Chromium on the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import boto3
+import pytest
+from emulator import ACCOUNT_ID, aws_environment, free_port
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from stream_stock_data import build_tick, format_timestamp
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = {
+    "ACCOUNT_ID": ACCOUNT_ID,
+    "AWS_REGION": "us-east-1",
+    "TABLE_NAME": "stock-market-data",
+    "ALERTS_TABLE_NAME": "stock-trend-alerts",
+    "BUCKET_NAME": f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1",
+}
+
+
+def rendered(path: str) -> dict[str, Any]:
+    """A JSON file of scripts/ as the scripts deploy it."""
+    return json.loads(Template((ROOT / "scripts" / path).read_text()).substitute(SETTINGS))
+
+
+class Tables:
+    """The tables and the bucket that the page reads, on a MiniStack or in a mock of AWS."""
+
+    def __init__(self, endpoint: str | None = None) -> None:
+        session = boto3.Session(
+            aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
+        )
+        self.client = lambda service: session.client(service, endpoint_url=endpoint)
+        self.dynamodb = self.client("dynamodb")
+
+    def create(self) -> None:
+        for table in ("ticks_table", "alerts_table"):
+            self.dynamodb.create_table(**rendered(f"resources/{table}.json"))
+        self.client("s3").create_bucket(Bucket=SETTINGS["BUCKET_NAME"])
+
+    def put(self, table: str, items: list[dict[str, Any]]) -> None:
+        for start in range(0, len(items), 25):
+            puts = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+            self.dynamodb.batch_write_item(RequestItems={table: puts})
+
+    def put_ticks(
+        self,
+        symbol: str,
+        prices: list[float],
+        *,
+        newest: datetime | None = None,
+        every: float = 30,
+        **more: Any,
+    ) -> list[str]:
+        """Ticks as the producer and ProcessStockData make them, the last one of now; returns timestamps."""
+        newest = newest or datetime.now(UTC)
+        items = []
+        for number, price in enumerate(prices):
+            at = newest - timedelta(seconds=every * (len(prices) - 1 - number))
+            quote = dict.fromkeys(("open", "high", "low", "price"), price)
+            quote |= {"symbol": symbol, "previous_close": 100.0, "volume": 1000 * number, "currency": "USD"}
+            quote |= {"timestamp": format_timestamp(at), **more}
+            tick = build_tick(quote, source=more.get("source", "yahoo"), fetched_at=at)
+            tick["anomaly"] = abs(tick["change_percent"]) > 5
+            items.append({name: attribute(value) for name, value in tick.items() if value is not None})
+        self.put(SETTINGS["TABLE_NAME"], items)
+        return [item["timestamp"]["S"] for item in items]
+
+    def put_alert(self, symbol: str, timestamp: str, signal: str, price: str, status: str = "sent") -> str:
+        """An alert as StockTrendAnalysis stores it; returns its alert_id."""
+        alert_id = f"{timestamp[:10]}#ANOMALY#up" if signal == "ANOMALY" else f"{timestamp}#{signal}"
+        item = {"symbol": symbol, "alert_id": alert_id, "timestamp": timestamp, "signal": signal}
+        item = {name: {"S": value} for name, value in (item | {"status": status}).items()}
+        item |= {name: {"N": price} for name in ("price", "sma_short", "sma_long", "change_percent")}
+        self.put(SETTINGS["ALERTS_TABLE_NAME"], [item])
+        return alert_id
+
+
+def attribute(value: Any) -> dict[str, Any]:
+    """A value in DynamoDB's own form."""
+    if isinstance(value, bool | str):
+        return {"S" if isinstance(value, str) else "BOOL": value}
+    return {"N": str(value)}
+
+
+@contextmanager
+def dashboard(directory: Path, endpoint: str, **settings: str) -> Iterator[str]:
+    """Run the page's server; yields its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port)]
+    command += ["--server.headless", "true", "--server.fileWatcherType", "none"]
+    with (directory / "dashboard.log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=aws_environment(endpoint) | settings, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            eventually(lambda: answers(f"{address}/_stcore/health"))
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def eventually(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
+    """The first true result of the condition; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.1)
+    return result
+
+
+class Page:
+    """The page in a headless Chromium."""
+
+    def __init__(self, *, width: int = 1280, height: int = 1000, dark: bool = False) -> None:
+        options = webdriver.ChromeOptions()
+        options.binary_location = shutil.which("chromium") or ""
+        for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def table(self, number: int) -> list[list[str]]:
+        """The cells of a table as a screen reader gets them: 0 is the watchlist, 1 the alerts."""
+        return self.run(
+            "const t = document.querySelectorAll('[data-testid=stDataFrame]')[arguments[0]];"
+            "return t ? [...t.querySelectorAll('tbody [role=row]')].map("
+            "r => [...r.querySelectorAll('[role=gridcell]')].map(c => c.textContent)) : []",
+            number,
+        )
+
+    def row(self, symbol: str) -> list[str]:
+        return next((row for row in self.table(0) if row[0] == symbol), [])
+
+    def text(self, selector: str) -> str:
+        """The text of the elements that a selector finds."""
+        return self.run(
+            "const found = [...document.querySelectorAll(arguments[0])];"
+            "return found.map(e => e.innerText ?? e.textContent).join('\\n')",
+            selector,
+        )
+
+    def select(self, place: int) -> None:
+        """Click on a row of the watchlist."""
+        grid = self.driver.find_element("css selector", "canvas[data-testid=data-grid-canvas]")
+        actions = webdriver.ActionChains(self.driver)
+        x, y = 16 - grid.size["width"] // 2, 36 + 35 * place + 17 - grid.size["height"] // 2
+        actions.move_to_element_with_offset(grid, x, y).click().perform()
+
+    def zoom(self) -> None:
+        """Turn the wheel over the middle of the chart, with Ctrl."""
+        self.run(
+            "const r = document.querySelector('[data-testid=stVegaLiteChart] svg').getBoundingClientRect();"
+            "const at = {clientX: r.x + r.width / 2, clientY: r.y + r.height / 3};"
+            "for (let i = 0; i < 6; i++) document.elementFromPoint(at.clientX, at.clientY).dispatchEvent("
+            "new WheelEvent('wheel', {deltaY: -200, ctrlKey: true, bubbles: true, cancelable: true, ...at}))"
+        )
+
+    def times(self) -> list[str]:
+        """The labels of the chart's axis of time."""
+        return self.text("[data-testid=stVegaLiteChart] svg .role-axis-label text").split("\n")
+
+    def complaints(self) -> list[str]:
+        """The errors on the console since the last call."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def hosts(self) -> set[str]:
+        """The hosts that the page has asked for anything since the last call."""
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        requests = [
+            e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
+        ]
+        requests += [e["params"]["url"] for e in events if e["method"] == "Network.webSocketCreated"]
+        return {url.split("/")[2].split(":")[0] for url in requests if "://" in url}
+
+
+def need_browser() -> None:
+    """Skip where there is no Chromium; in continuous integration it has to be there."""
+    missing = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"{' and '.join(missing)} missing: apt-get install chromium chromium-driver")
+    assert not missing, f"{missing} missing: .ci/run installs chromium and chromium-driver"

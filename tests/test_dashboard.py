@@ -1,0 +1,485 @@
+"""The dashboard's reading and computing, and its page as Streamlit's AppTest draws it, with AWS mocked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import pytest
+import streamlit as st
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from dashboard_page import SETTINGS, Tables
+from moto import mock_aws
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from stream_stock_data import format_timestamp
+
+PAGE = str(Path(dashboard.__file__))
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def ticks_of(prices: list[str], *, start: str = "2026-11-20T15:00:00.000Z", every: float = 30) -> list:
+    """Ticks in the dashboard's own form, with a session volume of 100 more each."""
+    first = datetime.fromisoformat(start)
+    items = [
+        {
+            "timestamp": format_timestamp(first + timedelta(seconds=every * number)),
+            "price": Decimal(price),
+            "volume": Decimal(100 * number),
+        }
+        for number, price in enumerate(prices)
+    ]
+    return [dashboard.parse_tick(item) for item in items]
+
+
+# --- Computing ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prices", "trend"),
+    [
+        (["0.1"] * 15 + ["0.3"] * 5, "up"),
+        (["0.3"] * 15 + ["0.1"] * 5, "down"),
+        (["0.1", "0.2", "0.3", "0.4", "0.5"] * 4, "flat"),  # unequal in floating point
+    ],
+)
+def test_averages_are_compared_exactly(prices, trend):
+    short, long, found = dashboard.averages(ticks_of(["99", *prices]), short=5, long=20)
+
+    assert found == trend
+    assert short == sum(map(Decimal, prices[-5:])) / 5
+    assert long == sum(map(Decimal, prices)) / 20
+
+
+def test_averages_of_too_few_ticks_are_none():
+    assert dashboard.averages(ticks_of(["1"] * 19), short=5, long=20) is None
+
+
+@pytest.mark.parametrize(
+    ("tick", "now", "state"),
+    [
+        ({"market_state": "REGULAR"}, "2026-11-20T15:05:00Z", "open"),
+        ({"market_state": "POST"}, "2026-11-20T15:05:00Z", "closed"),
+        ({"market_state": "REGULAR", "delay_minutes": Decimal(15)}, "2026-11-20T15:20:00Z", "open"),
+        ({"market_state": "REGULAR"}, "2026-11-20T16:00:00Z", "unknown"),
+        ({"exchange_timezone": "America/New_York"}, "2026-11-20T16:00:00Z", "open"),
+        ({"exchange_timezone": "America/New_York"}, "2026-11-20T21:00:00Z", "closed"),
+        ({"exchange_timezone": "America/New_York"}, "2026-11-21T16:00:00Z", "closed"),  # a Saturday
+        ({"exchange_timezone": "Europe/Berlin"}, "2026-11-20T15:01:00Z", "open"),
+    ],
+)
+def test_market_is_what_a_fresh_tick_says_then_what_new_york_hours_say(tick, now, state):
+    newest = {"timestamp": "2026-11-20T15:00:00.000Z"} | tick
+
+    assert dashboard.market(newest, datetime.fromisoformat(now)) == state
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "name", "start"),
+    [
+        ("2026-11-20T15:00:00.000Z", "15 min", "2026-11-20T09:45:00-05:00"),
+        ("2026-11-20T15:00:00.000Z", "Today", "2026-11-20T00:00:00-05:00"),
+        ("2026-11-20T15:00:00.000Z", "5 days", "2026-11-16T00:00:00-05:00"),  # a Friday
+        ("2026-11-23T15:00:00.000Z", "5 days", "2026-11-17T00:00:00-05:00"),  # a Monday
+        ("2026-11-22T15:00:00.000Z", "5 days", "2026-11-18T00:00:00-05:00"),  # a Sunday: it never closes
+        ("2026-11-21T03:00:00.000Z", "Today", "2026-11-20T00:00:00-05:00"),  # a Friday still, over there
+    ],
+)
+def test_range_ends_with_the_newest_tick_and_has_the_days_of_its_exchange(timestamp, name, start):
+    newest = {"timestamp": timestamp, "exchange_timezone": "America/New_York"}
+
+    assert dashboard.start_of_range(newest, name) == datetime.fromisoformat(start)
+
+
+def test_bars_are_those_that_pandas_makes_of_the_ticks():
+    prices = [round(100 + 3 * math.sin(number / 7), 2) for number in range(200)]
+    series = dashboard.Series("AAPL", ticks=ticks_of([str(price) for price in prices]))
+    start = datetime.fromtimestamp(series.ticks[50].time / 1000, UTC)
+
+    bars = dashboard.draw_bars(series, start=start, seconds=120, short=5, long=20)
+
+    frame = pd.DataFrame({"price": prices}, index=pd.to_datetime([tick.timestamp for tick in series.ticks]))
+    frame["short"], frame["long"] = frame["price"].rolling(5).mean(), frame["price"].rolling(20).mean()
+    groups = frame[50:].resample("120s")
+    expected = groups["price"].ohlc().join(groups[["short", "long"]].last())
+    found = pd.DataFrame(bars).set_index(pd.to_datetime([bar["t"] for bar in bars], unit="ms", utc=True))
+    pd.testing.assert_frame_equal(
+        found[["open", "high", "low", "close", "short", "long"]],
+        expected,
+        check_freq=False,
+        check_index_type=False,
+        atol=1e-4,
+    )
+    assert sum(bar["volume"] for bar in bars) == 100 * 150
+
+
+def test_bars_volume_does_not_fall_at_a_new_session_and_is_whole_in_a_replay():
+    series = dashboard.Series("AAPL", ticks=ticks_of(["1"] * 4, every=60))
+    for place, volume in ((2, 5), (3, 9)):
+        series.ticks[place] = series.ticks[place]._replace(volume=Decimal(volume))
+    draw = {"start": datetime(2026, 11, 20, tzinfo=UTC), "seconds": 60, "short": 5, "long": 20}
+
+    assert [bar["volume"] for bar in dashboard.draw_bars(series, **draw)] == [0, 100, 0, 4]
+    series.newest = {"source": "replay"}
+    assert [bar["volume"] for bar in dashboard.draw_bars(series, **draw)] == [0, 100, 5, 9]
+
+
+def test_bars_bear_the_alerts_of_their_time_and_odd_alerts_are_passed_over():
+    series = dashboard.Series("AAPL", ticks=ticks_of(["10"] * 8))
+    buy = {"timestamp": "2026-11-20T15:02:30.000Z", "signal": "BUY", "price": Decimal("10.5")}
+    series.alerts = {"1": buy, "2": {"signal": "BUY"}, "3": buy | {"signal": "<b>"}}
+
+    bars = dashboard.draw_bars(series, start=datetime(2026, 11, 20, tzinfo=UTC), seconds=60, short=5, long=20)
+
+    assert [bar.get("BUY") for bar in bars] == [None, None, 10.5, None]
+    assert bars[2]["alerts"] == "▲ BUY 10.50"
+
+
+def test_nights_are_cut_in_whole_hours_and_can_be_told_from_the_place_on_the_axis():
+    days = [ticks_of(["1"] * 14, start=f"2026-11-{day}T14:30:00.000Z", every=1800) for day in (18, 19, 20)]
+    series = dashboard.Series("AAPL", ticks=[tick for day in days for tick in day])
+    bars = dashboard.draw_bars(
+        series, start=datetime(2026, 11, 1, tzinfo=UTC), seconds=1800, short=5, long=20
+    )
+
+    sessions = dashboard.cut_nights(bars)
+
+    hour = 3_600_000
+    gaps = [after["x"] - before["x2"] for before, after in pairwise(bars)]
+    assert max(gaps) <= hour
+    assert bars[-1]["x"] == bars[-1]["t"]
+    assert len(sessions) == 3
+    for bar in bars:
+        shift = [off for first, off in sessions if first <= bar["x"]][-1]
+        assert bar["x"] - shift == bar["t"]
+        assert shift % hour == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0 s"), (3, "3 s"), (119, "119 s"), (600, "10 min"), (7200, "2 h"), (2e5, "2 d")],
+)
+def test_ago_is_short(seconds, text):
+    assert dashboard.ago(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("ResourceNotFoundException", "scripts/setup.sh"),
+        ("ExpiredTokenException", "have expired"),
+        ("UnrecognizedClientException", "does not take the credentials"),
+        ("AccessDeniedException", "scripts/policies/dashboard.json"),
+        ("ThrottlingException", "DynamoDB answers"),
+    ],
+)
+def test_errors_are_explained_by_their_code(code, text, settings):
+    error = ClientError({"Error": {"Code": code, "Message": "why"}}, "Query")
+
+    assert text in dashboard.explain(error, settings)
+
+
+def test_errors_without_an_answer_are_explained(settings):
+    assert "there are none" in dashboard.explain(NoCredentialsError(), settings)
+    assert "Cannot reach AWS" in dashboard.explain(EndpointConnectionError(endpoint_url="x"), settings)
+
+
+# --- Reading --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(aws_credentials, monkeypatch) -> dashboard.Settings:
+    """The settings without a .env, and with no feed of an earlier test."""
+    for name in (*SETTINGS, "STOCK_SYMBOL", "SMA_SHORT", "SMA_LONG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(dashboard, "HERE", Path("/nonexistent"))
+    monkeypatch.setenv("STOCK_SYMBOLS", "AAPL,MSFT")
+    monkeypatch.setenv("BUCKET_NAME", SETTINGS["BUCKET_NAME"])
+    st.cache_resource.clear()
+    return dashboard.read_settings()
+
+
+@pytest.fixture
+def tables(settings) -> Iterator[Tables]:
+    with mock_aws():
+        tables = Tables()
+        tables.create()
+        yield tables
+
+
+class Reads:
+    """A feed, its Queries counted, whose refreshes need not wait for one another."""
+
+    def __init__(self, settings, monkeypatch) -> None:
+        monkeypatch.setattr(dashboard, "REFRESH_SECONDS", 0)
+        self.feed = dashboard.Feed(settings)
+        self.queries: list[dict] = []
+        self.feed.client("dynamodb").meta.events.register(
+            "provide-client-params.dynamodb.Query", lambda params, **_: self.queries.append(params)
+        )
+
+    def refresh(self, *symbols: str) -> list[dict]:
+        """The Queries of one refresh."""
+        self.queries.clear()
+        self.feed.refresh(symbols)
+        assert self.feed.error is None
+        return list(self.queries)
+
+
+@pytest.fixture
+def reads(settings, tables, monkeypatch) -> Reads:
+    return Reads(settings, monkeypatch)
+
+
+def test_refresh_asks_each_symbol_once_and_only_for_what_is_newer(reads, tables):
+    old = tables.put_ticks("AAPL", [100.0] * 450)
+    tables.put_ticks("MSFT", [100.0] * 30)
+    reads.refresh("AAPL", "MSFT")
+    series = reads.feed.series("AAPL")
+    assert [tick.timestamp for tick in series.ticks] == old[-dashboard.FIRST_TICKS :]
+
+    queries = reads.refresh("AAPL", "MSFT")
+    (new,) = tables.put_ticks("AAPL", [101.0])
+    after = reads.refresh("AAPL", "MSFT")
+
+    assert [query["ExpressionAttributeValues"][":after"]["S"] for query in queries] == [
+        old[-1],
+        reads.feed.series("MSFT").ticks[-1].timestamp,
+    ]
+    assert len(after) == 2
+    assert series.ticks[-1].timestamp == new
+    assert series.newest["price"] == 101
+
+
+def test_refresh_asks_for_alerts_in_the_turn_after_new_ticks_and_never_for_both(reads, tables):
+    tables.put_ticks("AAPL", [100.0] * 30, newest=datetime.now(UTC) - timedelta(minutes=1))
+    reads.refresh("AAPL")
+    asked = []
+    for _ in range(4):
+        (timestamp,) = tables.put_ticks("AAPL", [101.0])
+        tables.put_alert("AAPL", timestamp, "BUY", "101")
+        for _ in range(2):
+            (query,) = reads.refresh("AAPL")
+            asked.append(query["TableName"])
+
+    assert asked == ["stock-market-data", "stock-trend-alerts"] * 4
+    assert len(reads.feed.series("AAPL").alerts) == 4
+
+
+def test_anomaly_is_found_although_its_key_sorts_before_signals_that_are_known(reads, tables):
+    now = datetime.now(UTC)
+    (before,) = tables.put_ticks("AAPL", [100.0], newest=now - timedelta(seconds=9))
+    tables.put_alert("AAPL", before, "BUY", "100")
+    reads.refresh("AAPL")
+    (timestamp,) = tables.put_ticks("AAPL", [120.0], newest=now)
+    for _ in range(4):
+        reads.refresh("AAPL")  # the tick is here, its alert is not yet
+    alert_id = tables.put_alert("AAPL", timestamp, "ANOMALY", "120")
+
+    for _ in range(4):
+        reads.refresh("AAPL")
+
+    assert alert_id in reads.feed.series("AAPL").alerts
+    assert reads.feed.series("AAPL").expected == {}
+
+
+def test_alert_that_was_pending_is_read_again_until_it_was_sent(reads, tables):
+    (timestamp,) = tables.put_ticks("AAPL", [100.0], newest=datetime.now(UTC) - timedelta(seconds=9))
+    alert_id = tables.put_alert("AAPL", timestamp, "BUY", "100", status="pending")
+    reads.refresh("AAPL")
+    tables.put_alert("AAPL", timestamp, "BUY", "100", status="sent")
+    tables.put_ticks("AAPL", [100.0])
+    for _ in range(2):
+        reads.refresh("AAPL")
+
+    assert reads.feed.series("AAPL").alerts[alert_id]["status"] == "sent"
+
+
+def test_chart_reads_a_range_once_and_without_a_hole(reads, tables):
+    timestamps = tables.put_ticks("AAPL", [100.0] * 900)
+    reads.refresh("AAPL")
+    reads.queries.clear()
+
+    series = reads.feed.reach("AAPL", timestamps[100])
+    reads.feed.reach("AAPL", timestamps[200])
+
+    assert [tick.timestamp for tick in series.ticks] == timestamps[100:]
+    assert len(reads.queries) == 1
+    assert len({tick.timestamp for tick in series.ticks}) == 800
+
+
+def test_series_begins_anew_where_more_came_than_is_read_at_once(reads, tables, monkeypatch):
+    tables.put_ticks("AAPL", [100.0] * 5, newest=datetime.now(UTC) - timedelta(hours=2))
+    reads.refresh("AAPL")
+    monkeypatch.setattr(dashboard, "CHART_TICKS", 40)
+    new = tables.put_ticks("AAPL", [100.0] * 60)
+
+    reads.refresh("AAPL")
+
+    series = reads.feed.series("AAPL")
+    assert [tick.timestamp for tick in series.ticks] == new[-40:]
+    assert series.since == new[-40]
+
+
+def test_memory_is_bounded_and_symbols_that_nobody_looks_at_are_forgotten(reads, tables, monkeypatch):
+    monkeypatch.setattr(dashboard, "KEPT_TICKS", 50)
+    tables.put_ticks("AAPL", [100.0] * 100)
+    reads.refresh("AAPL")
+    assert len(reads.feed.series("AAPL").ticks) == 50
+    monkeypatch.setattr(dashboard, "IDLE_SECONDS", -1)
+
+    reads.refresh("MSFT")
+
+    assert list(reads.feed._series) == ["MSFT"]
+
+
+def test_page_that_is_opened_reads_afresh_and_shows_a_late_tick(reads, tables, monkeypatch):
+    tables.put_ticks("AAPL", [100.0, 101.0])
+    reads.refresh("AAPL")
+    tables.put_ticks("AAPL", [99.0], newest=datetime.now(UTC) - timedelta(seconds=15))
+    reads.feed.series("AAPL").read_at -= 61
+
+    reads.feed.reread()
+    reads.refresh("AAPL")
+
+    assert [tick.price for tick in reads.feed.series("AAPL").ticks] == [100, 99, 101]
+
+
+def test_items_that_are_no_ticks_are_passed_over(reads, tables):
+    tables.put_ticks("AAPL", [100.0])
+    for key, price in (("2026-11-20", {"S": "x"}), ("soon", {"N": "1"}), ("2026-11-21", {"N": "-1"})):
+        item = {"symbol": {"S": "AAPL"}, "timestamp": {"S": key}, "price": price}
+        tables.put("stock-market-data", [item])
+
+    reads.refresh("AAPL")
+
+    assert [tick.price for tick in reads.feed.series("AAPL").ticks] == [100]
+
+
+def test_bucket_is_counted_once_a_minute(reads, tables):
+    today = datetime.now(UTC).date()
+    keys = [f"rejected-data/dt={today - timedelta(days=age)}/{age}.json" for age in (0, 1, 2)]
+    for key in [*keys, "aws/lambda/one", "raw-data/other"]:
+        tables.client("s3").put_object(Bucket=SETTINGS["BUCKET_NAME"], Key=key, Body=b"")
+
+    assert reads.feed.waiting("rejects") == (2, False)
+    assert reads.feed.waiting("failed batches") == (1, False)
+    tables.client("s3").put_object(Bucket=SETTINGS["BUCKET_NAME"], Key="aws/lambda/two", Body=b"")
+    assert reads.feed.waiting("failed batches") == (1, False)
+
+
+# --- The page -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(settings) -> AppTest:
+    return AppTest.from_file(PAGE, default_timeout=20)
+
+
+def watchlist(page: AppTest) -> pd.DataFrame:
+    assert not page.exception
+    return page.dataframe[0].value.set_index("Symbol")
+
+
+def test_page_has_25_symbols_finds_among_500_and_adds_what_is_typed(page, tables, monkeypatch):
+    monkeypatch.setenv("STOCK_SYMBOLS", ",".join(f"S{number:03}" for number in range(500)))
+    tables.put_ticks("S007", [100.0] * 30)
+    tables.put_ticks("^O'NEIL", [50.0])
+    page.run()
+    assert list(watchlist(page).index) == [f"S{number:03}" for number in range(25)]
+    assert watchlist(page).loc["S007", "Last"] == 100
+
+    page.text_input(key="find").set_value("s49").run()
+    assert list(watchlist(page).index) == [f"S{number}" for number in range(490, 500)]
+
+    page.text_input(key="find").set_value("^o'neil").run()
+    page.button(key="add").click().run()
+    assert watchlist(page).loc["^O'NEIL", "Last"] == 50
+    assert page.query_params["with"] == "^O'NEIL"
+
+    page.text_input(key="find").set_value("NOT ONE").run()
+    assert not page.exception
+    assert "has no spaces" in page.caption[0].value
+
+
+def test_page_shows_alerts_newest_first_filtered_and_of_symbols_nobody_configured(page, tables):
+    tables.put_ticks("AAPL", [100.0] * 30)
+    tables.put_alert("AAPL", "2026-11-20T15:00:00.000Z", "BUY", "1")
+    tables.put_alert("TSLA", "2026-11-20T15:01:00.000Z", "SELL", "2")
+    page.run()
+    assert list(watchlist(page).index) == ["AAPL", "MSFT", "TSLA"]
+    assert list(page.dataframe[1].value["Symbol"]) == ["TSLA", "AAPL"]
+
+    page.pills(key="signals").set_value(["BUY"]).run()
+    assert list(page.dataframe[1].value["Symbol"]) == ["AAPL"]
+    page.pills(key="signals").set_value(["SELL"])
+    page.toggle(key="only").set_value(True).run()
+    assert len(page.dataframe) == 1
+
+
+def test_page_escapes_what_the_tables_hold(page, tables, monkeypatch):
+    symbol = "<img/src=x>"
+    tables.put_alert(symbol, "2026-11-20T15:00:00.000Z", "BUY", "1")
+    tables.put_ticks(symbol, [100.0] * 2, source="replay", replayed_from="<b>1999")
+    page.query_params["symbol"] = symbol
+    page.run()
+
+    bodies = " ".join(element.proto.body for element in page.get("html"))
+    assert "&lt;b&gt;1999" in bodies
+    assert "<img" not in bodies
+    assert "&lt;img/src=x&gt;" in bodies
+
+
+@pytest.mark.parametrize(
+    ("source", "badge"), [("simulated", "made-up prices"), ("replay", "prices of"), ("yahoo", None)]
+)
+def test_page_wears_a_badge_for_prices_that_are_not_the_markets(page, tables, source, badge):
+    tables.put_ticks("AAPL", [100.0] * 2, source=source)
+    page.run()
+    strip = next(element.proto.body for element in page.get("html") if "strip" in element.proto.body)
+    assert ("badge" in strip.split("</style>")[1]) == bool(badge)
+    assert badge is None or badge in strip
+
+
+def test_page_says_that_nothing_new_comes(page, tables):
+    tables.put_ticks("AAPL", [100.0], newest=datetime.now(UTC) - timedelta(minutes=20))
+    page.run()
+    assert "Nothing new for 20 min" in page.warning[0].value
+    assert watchlist(page).loc["AAPL", "Trend"] == "1 of 20 ticks"
+
+
+def test_page_without_tables_names_them_and_what_to_run(page, settings):
+    with mock_aws():
+        page.run()
+    assert "No such table" in page.error[0].value
+    assert not page.exception
+
+
+def test_page_without_credentials_says_so_and_finds_them_when_they_are_there(page, tables, monkeypatch):
+    tables.put_ticks("AAPL", [100.0])
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    page.run()
+    assert "or there are none" in page.error[0].value
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    page.run()
+    assert not page.error
+    assert watchlist(page).loc["AAPL", "Last"] == 100
+
+
+@pytest.mark.parametrize(("name", "value"), [("SMA_SHORT", "20"), ("SMA_LONG", "x"), ("STOCK_SYMBOLS", "!")])
+def test_page_with_a_wrong_setting_names_it(page, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    page.run()
+    assert name in page.error[0].value
+    assert not page.exception

@@ -1,0 +1,123 @@
+"""The dashboard in a real Chromium over a real MiniStack, under the policy that it is deployed with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from dashboard_page import Page, Tables, dashboard, eventually, need_browser, rendered
+from emulator import ministack
+
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("dashboard")]
+
+SYMBOLS = ["AAPL", "^GSPC", "BRK-B", "EURUSD=X"]
+ODD = "O'NEIL<b>&*_"  # configured nowhere: only its alert tells of it
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
+    """Tables with an hour of ticks, on a MiniStack that enforces IAM."""
+    with ministack(tmp_path_factory.mktemp("dashboard")) as endpoint:
+        tables = Tables(endpoint)
+        tables.endpoint = endpoint
+        tables.create()
+        for number, symbol in enumerate([*SYMBOLS, ODD]):
+            tables.put_ticks(
+                symbol, [100 + number + place % 7 / 10 for place in range(120)], source="simulated"
+            )
+        tables.put_alert(ODD, "2026-11-20T15:00:00.000Z", "BUY", "104.5")
+        yield tables
+
+
+@pytest.fixture(scope="module")
+def address(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page's server, as a user who has the read-only policy and nothing else."""
+    iam = tables.client("iam")
+    iam.create_user(UserName="viewer")
+    policy = json.dumps(rendered("policies/dashboard.json"))
+    iam.put_user_policy(UserName="viewer", PolicyName="dashboard", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="viewer")["AccessKey"]
+    credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    directory = tmp_path_factory.mktemp("server")
+    settings = credentials | {"STOCK_SYMBOLS": ",".join(SYMBOLS), "TZ": "America/New_York"}
+    with dashboard(directory, tables.endpoint, **settings) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Iterator[Page]:
+    need_browser()
+    page = Page()
+    try:
+        page.driver.get(address)
+        eventually(lambda: page.row("AAPL") and page.times()[0])
+        yield page
+    finally:
+        page.driver.quit()
+
+
+def newest_price(tables: Tables, symbol: str) -> float:
+    """What DynamoDB holds."""
+    (item,) = tables.dynamodb.query(
+        TableName="stock-market-data",
+        KeyConditionExpression="symbol = :symbol",
+        ExpressionAttributeValues={":symbol": {"S": symbol}},
+        ScanIndexForward=False,
+        Limit=1,
+    )["Items"]
+    return float(item["price"]["N"])
+
+
+def test_page_shows_what_the_tables_hold_and_follows_them_without_a_reload(
+    page: Page, tables: Tables
+) -> None:
+    page.run("window.notReloaded = true")
+    for symbol in [*SYMBOLS, ODD]:
+        assert float(page.row(symbol)[1]) == newest_price(tables, symbol)
+    assert "made-up prices" in page.text(".strip .badge")
+    assert page.text(".strip").count("?") == 0  # the market is known, the bucket can be counted
+    assert page.table(1)[0][1:3] == [ODD, "▲ BUY"]
+
+    page.select(1)
+    eventually(lambda: page.text("h2").startswith("^GSPC"))
+    page.zoom()
+    zoomed = eventually(lambda: (seen := page.times()) and page.times() == seen and seen)
+    page.run("window.scrollTo(0, 120)")
+
+    (timestamp,) = tables.put_ticks("^GSPC", [123.45], source="simulated")
+    eventually(lambda: float(page.row("^GSPC")[1]) == 123.45)
+    tables.put_alert("^GSPC", timestamp, "SELL", "123.45")
+    eventually(lambda: page.table(1)[0][1:3] == ["^GSPC", "▼ SELL"])
+    tables.put_alert("^GSPC", timestamp, "ANOMALY", "123.45")  # sorts before the other one
+    eventually(lambda: {row[2] for row in page.table(1)} >= {"◆ ANOMALY"})
+
+    assert page.row("^GSPC")[-1] == "◆ anomaly"
+    assert page.text("h2").startswith("^GSPC")
+    assert page.times() == zoomed
+    assert page.run("return window.scrollY + document.querySelector('[data-testid=stMain]').scrollTop") >= 0
+    assert page.run("return window.notReloaded")
+    assert page.complaints() == []
+    assert page.hosts() == {"127.0.0.1"}
+
+
+def test_page_remembers_selection_and_added_symbols_in_its_address(page: Page, address: str) -> None:
+    page.driver.get(f"{address}/?symbol=BRK-B&with=TSLA")
+    eventually(lambda: page.text("h2").startswith("BRK-B"))
+    eventually(lambda: page.row("TSLA") and page.row("TSLA")[5] == "no ticks")
+
+
+def test_page_goes_on_by_itself_after_the_tables_were_away(page: Page, tables: Tables, address: str) -> None:
+    page.driver.get(address)
+    eventually(lambda: page.row("AAPL"))
+    tables.dynamodb.delete_table(TableName="stock-market-data")
+    eventually(lambda: "No such table" in page.text("[data-testid=stAlert]"))
+    assert "scripts/setup.sh" in page.text("[data-testid=stAlert]")
+
+    tables.dynamodb.create_table(**rendered("resources/ticks_table.json"))
+    eventually(lambda: "No ticks yet" in page.text("[data-testid=stAlert]"))
+    eventually(lambda: "python stream_stock_data.py" in page.text("[data-testid=stAlert]"))
+    tables.put_ticks("AAPL", [77.0], newest=datetime.now(UTC), source="simulated")
+    eventually(lambda: page.row("AAPL")[1] == "77")
+    assert page.text("[data-testid=stAlert]") == ""
