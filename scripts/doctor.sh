@@ -55,7 +55,10 @@ check_everything() {
     "look check_resource bucket $BUCKET_NAME ensure_bucket" \
     "look check_resource topic $TOPIC_NAME ensure_topic" \
     "look check_role $PROCESSOR_ROLE ensure_processor_role" "look check_role $ANALYST_ROLE ensure_analyst_role" \
-    "look check_resource function $PROCESSOR ensure_processor" "look check_resource function $ANALYST ensure_analyst" \
+    "look check_resource log-group /aws/lambda/$PROCESSOR ensure_log_group /aws/lambda/$PROCESSOR" \
+    "look check_resource log-group /aws/lambda/$ANALYST ensure_log_group /aws/lambda/$ANALYST" \
+    "look check_resource function $PROCESSOR ensure_function $PROCESSOR process_stock_data" \
+    "look check_resource function $ANALYST ensure_function $ANALYST stock_trend_analysis" \
     "look check_resource database $DATABASE ensure_catalog" \
     "look check_resource workgroup $WORKGROUP ensure_workgroup_and_queries" \
     "look check_mapping $PROCESSOR ensure_stream_mapping" "look check_mapping $ANALYST ensure_table_mapping" \

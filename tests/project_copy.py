@@ -49,6 +49,15 @@ class Project:
         assert done.returncode == 0, done.stderr
         return done
 
+    def put_in_front_of_aws(self, cases: str) -> None:
+        """Put an `aws` first on the PATH: what `cases` of shell say, else what the next one ($AWS) does."""
+        folder = self.folder / "front"
+        folder.mkdir()
+        behind = shutil.which("aws", path=self.environment["PATH"])
+        (folder / "aws").write_text(f'#!/bin/sh\nAWS={behind}\ncase "$*" in\n{cases}\nesac\nexec $AWS "$@"\n')
+        (folder / "aws").chmod(0o755)
+        self.environment["PATH"] = f"{folder}{os.pathsep}{self.environment['PATH']}"
+
     def client(self, service: str) -> object:
         return boto3.client(
             service,

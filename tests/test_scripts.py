@@ -284,20 +284,9 @@ def test_cleanup_interrupted_at_any_call_and_run_again_leaves_nothing(own_deploy
     assert snapshot(own_deployed) == {}
 
 
-def put_in_front_of_aws(project: Project, cases: str) -> None:
-    """Put an `aws` first on the PATH that does what `cases` of shell say, else what the next one does."""
-    folder = project.folder / "front"
-    folder.mkdir()
-    behind = shutil.which("aws", path=project.environment["PATH"])
-    (folder / "aws").write_text(f'#!/bin/sh\ncase "$*" in\n{cases}\nesac\nexec {behind} "$@"\n')
-    (folder / "aws").chmod(0o755)
-    project.environment["PATH"] = f"{folder}{os.pathsep}{project.environment['PATH']}"
-
-
 @pytest.mark.emulator
 def test_ctrl_c_lets_a_creation_end_and_says_what_exists_and_what_to_run(project, tmp_path):
-    put_in_front_of_aws(
-        project,
+    project.put_in_front_of_aws(
         f"*create-bucket*) touch {tmp_path}/reached; until [ -e {tmp_path}/go ]; do sleep 0.05; done ;;\n"
         f"*'kinesis wait'*) touch {tmp_path}/waiting; exec sleep 600 ;;",
     )
@@ -360,8 +349,7 @@ def test_without_one_permission_the_rest_is_made_and_the_missing_one_is_named(pr
 @pytest.mark.emulator
 def test_bucket_of_another_account_is_told_before_and_while_it_is_made(project):
     says = "echo 'An error occurred ({}) when calling the {} operation: no' >&2; exit 254 ;;"
-    put_in_front_of_aws(
-        project,
+    project.put_in_front_of_aws(
         "*get-bucket-tagging*$TAKEN*) "
         + says.format("AccessDenied", "GetBucketTagging")
         + "\n*create-bucket*) "

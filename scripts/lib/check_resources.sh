@@ -6,7 +6,7 @@ ensure_workgroup_and_queries() {
   ensure_queries
 }
 
-# check_resource KIND NAME ENSURE
+# check_resource KIND NAME ENSURE…
 check_resource() {
   local changes
   [[ -n $(state_of "$1" "$2") ]] || record_state "$1" "$2"
@@ -15,7 +15,7 @@ check_resource() {
     foreign) wrong "$1 $2: has not the tag project=$PROJECT, so it is not ours: choose another name in .env" ;;
     hidden) wrong "$1 $2: AWS does not say whose it is (another account's?): choose another name in .env" ;;
     ours)
-      changes=$("$3") || exit 1
+      changes=$("${@:3}") || exit 1
       report_changes "$1 $2" "$changes"
       ;;
   esac

@@ -1,13 +1,12 @@
 # shellcheck shell=bash
 # The two Lambda functions and their log groups. Sourced.
 
-ensure_processor() { ensure_function "$PROCESSOR" process_stock_data; }
-ensure_analyst() { ensure_function "$ANALYST" stock_trend_analysis; }
+ensure_processor() { ensure_log_group "/aws/lambda/$PROCESSOR" && ensure_function "$PROCESSOR" process_stock_data; }
+ensure_analyst() { ensure_log_group "/aws/lambda/$ANALYST" && ensure_function "$ANALYST" stock_trend_analysis; }
 
 # ensure_function NAME BASENAME: of lambdas/BASENAME.py and scripts/resources/BASENAME.json
 ensure_function() {
   local wanted hash='"CodeSha256": "([^"]+)"'
-  ensure_log_group "/aws/lambda/$1"
   wanted=$(render "$SCRIPTS/resources/$2.json")
   if ! exists function "$1"; then
     zip_handler "$2" >/dev/null
