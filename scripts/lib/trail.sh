@@ -4,19 +4,26 @@
 # The account's management events in this region. That it may write to the bucket is in policies/bucket.json, so that
 # setup.sh keeps it so, and that its files expire in resources/bucket_lifecycle.json.
 ensure_trail() {
-  call cloudtrail describe-trails --trail-name-list "$TRAIL" --no-include-shadow-trails --output text \
-    --query 'trailList[].[S3BucketName]'
-  if [[ -z $REPLY ]]; then
-    log "trail $TRAIL: the first one of an account is free, a further one \$2 per 100,000 events; files as S3 storage"
+  local name bucket mine='' cost='nothing for the events'
+  call cloudtrail describe-trails --query 'trailList[].[Name,S3BucketName]' --output text
+  while read -r name bucket; do
+    case $name in
+      '') ;;
+      "$TRAIL") mine=$bucket ;;
+      *) cost="\$2 per 100,000 events, for there is the trail $name already" ;;
+    esac
+  done <<<"$REPLY"
+  if [[ -z $mine ]]; then
+    log "trail $TRAIL: $cost; its files as S3 storage"
     call_unless InsufficientS3BucketPolicyException cloudtrail create-trail --name "$TRAIL" \
       --s3-bucket-name "$BUCKET_NAME" --s3-key-prefix cloudtrail --no-is-multi-region-trail \
       --enable-log-file-validation --tags-list "Key=project,Value=$PROJECT" ||
       die "trail $TRAIL: may not write to the bucket $BUCKET_NAME yet: run scripts/setup.sh, which allows it, then this again"
     log "trail $TRAIL: created"
-  elif [[ $REPLY == "$BUCKET_NAME" ]]; then
+  elif [[ $mine == "$BUCKET_NAME" ]]; then
     log "trail $TRAIL: already exists"
   else
-    die "trail $TRAIL: there is one that writes to the bucket $REPLY, not to $BUCKET_NAME: not this project's, delete it yourself if it is"
+    die "trail $TRAIL: there is one that writes to the bucket $mine, not to $BUCKET_NAME: delete it yourself, if it is yours"
   fi
   # It takes a second call to set it going.
   call cloudtrail get-trail-status --name "$TRAIL" --query IsLogging --output text

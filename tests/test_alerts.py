@@ -1,0 +1,298 @@
+"""scripts/alerts.sh on the emulator: who gets what it asked for, and why another gets nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from emulator import ACCOUNT_ID
+from project_copy import ROOT, TOPIC_ARN, Project, account
+
+pytestmark = pytest.mark.xdist_group("alerts")
+
+QUEUE_ARN = f"arn:aws:sqs:us-east-1:{ACCOUNT_ID}:my-alerts"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory, quick_cli) -> Iterator[Project]:
+    """The project with its topic, which is all that the alerts need."""
+    with account(tmp_path_factory.mktemp("alerts"), quick_cli) as project:
+        yield project
+
+
+@pytest.fixture
+def topic(stack) -> Iterator[Project]:
+    """The project with a topic that nobody is subscribed to, and no queues."""
+    sns, sqs = stack.client("sns"), stack.client("sqs")
+    name = TOPIC_ARN.rpartition(":")[2]
+    sns.create_topic(Name=name, Tags=[{"Key": "project", "Value": "stock-market-streaming"}])
+    yield stack
+    sns.delete_topic(TopicArn=TOPIC_ARN)
+    for url in sqs.list_queues().get("QueueUrls", []):
+        sqs.delete_queue(QueueUrl=url)
+
+
+def subscribers(project: Project) -> dict[tuple[str, str], dict]:
+    """Attributes of the subscriptions, by protocol and endpoint."""
+    sns = project.client("sns")
+    return {
+        (each["Protocol"], each["Endpoint"]): sns.get_subscription_attributes(
+            SubscriptionArn=each["SubscriptionArn"]
+        )["Attributes"]
+        for each in sns.list_subscriptions_by_topic(TopicArn=TOPIC_ARN)["Subscriptions"]
+    }
+
+
+def filter_of(project: Project, protocol: str, endpoint: str) -> dict:
+    return json.loads(subscribers(project)[protocol, endpoint].get("FilterPolicy") or "{}")
+
+
+def received(project: Project, queue: str) -> list[dict]:
+    """The messages that have come, each deleted."""
+    sqs = project.client("sqs")
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    result = []
+    while messages := sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    ).get("Messages"):
+        result += messages
+        for message in messages:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return result
+
+
+def wait_for_message(project: Project, queue: str) -> dict:
+    end = time.monotonic() + 30
+    while not (messages := received(project, queue)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    (message,) = messages
+    return message
+
+
+def statements(project: Project, queue: str) -> list[dict]:
+    sqs = project.client("sqs")
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return json.loads(attributes.get("Policy") or '{"Statement": []}')["Statement"]
+
+
+@pytest.mark.emulator
+def test_queue_is_made_tagged_and_gets_what_its_filter_lets_through(topic):
+    done = topic.succeed(
+        "alerts.sh", "subscribe", "sqs", "my-alerts", "--signals", "BUY,SELL", "--symbols", "aapl"
+    )
+    assert "queue my-alerts: created" in done.stderr
+    sqs = topic.client("sqs")
+    url = sqs.get_queue_url(QueueName="my-alerts")["QueueUrl"]
+    assert sqs.list_queue_tags(QueueUrl=url)["Tags"] == {"project": "stock-market-streaming"}
+    (statement,) = statements(topic, "my-alerts")
+    assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": TOPIC_ARN}}
+
+    for arguments in ((), ("--symbol", "AAPL", "--signal", "ANOMALY"), ("--symbol", "MSFT")):
+        missed = topic.succeed("alerts.sh", "test", *arguments)
+        assert f"sqs {QUEUE_ARN}: does not get it: its filter is" in missed.stdout
+    done = topic.succeed("alerts.sh", "test", "--symbol", "aapl", "--signal", "SELL")
+    assert f"sqs {QUEUE_ARN}: gets it" in done.stdout
+    message = wait_for_message(topic, "my-alerts")
+    alert = json.loads(message["Body"])
+    assert (alert["symbol"], alert["signal"], alert["test"]) == ("AAPL", "SELL", True)
+    assert alert["message"].startswith("TEST, no real signal: SELL AAPL")
+    assert message["MessageAttributes"]["signal"]["StringValue"] == "SELL"
+    assert received(topic, "my-alerts") == [], "what the filter keeps back came before"
+
+
+@pytest.mark.emulator
+def test_subscribing_again_changes_the_filter_in_place_and_without_one_removes_it(topic):
+    arn = None
+    for flags, wanted in (
+        (["--symbols", "AAPL,^GSPC,EURUSD=X"], {"symbol": ["AAPL", "^GSPC", "EURUSD=X"]}),
+        (["--signals", "ANOMALY", "--symbols", "BRK-B"], {"symbol": ["BRK-B"], "signal": ["ANOMALY"]}),
+        ([], {}),
+    ):
+        done = topic.succeed("alerts.sh", "subscribe", "email", "a@example.com", *flags)
+        (subscriber,) = subscribers(topic).values()
+        assert arn in (None, subscriber["SubscriptionArn"])
+        arn = subscriber["SubscriptionArn"]
+        assert filter_of(topic, "email", "a@example.com") == wanted
+        line = done.stdout.splitlines()[-1]
+        assert re.fullmatch(r"email +a@example.com +confirmed +(\{.*\}|all alerts)", line)
+    topic.succeed("alerts.sh", "subscribe", "email", "a@example.com")
+    assert "set-subscription-attributes" not in topic.calls.read_text()
+    topic.succeed("alerts.sh", "unsubscribe", "email", "a@example.com")
+    assert subscribers(topic) == {}
+    assert "a@example.com" not in topic.succeed("alerts.sh", "list").stdout
+    refused = topic.run("alerts.sh", "unsubscribe", "email", "a@example.com")
+    assert refused.returncode == 1
+    assert "is not subscribed" in refused.stderr
+
+
+@pytest.mark.emulator
+def test_queue_that_exists_keeps_its_policy_and_is_kept(topic):
+    sqs = topic.client("sqs")
+    url = sqs.create_queue(QueueName="my-alerts")["QueueUrl"]
+    theirs = {
+        "Sid": 'the "other"',
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT_ID}:root"},
+    }
+    theirs |= {"Action": "sqs:ReceiveMessage", "Resource": QUEUE_ARN}
+    for statement in (theirs, [theirs]):  # both are valid
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        for _ in range(2):
+            topic.succeed("alerts.sh", "subscribe", "sqs", QUEUE_ARN)
+            assert statements(topic, "my-alerts")[0] == theirs
+            assert len(statements(topic, "my-alerts")) == 2
+        assert "set-queue-attributes" not in topic.calls.read_text()
+        assert subscribers(topic)["sqs", QUEUE_ARN]["RawMessageDelivery"] == "true"
+        topic.succeed("alerts.sh", "unsubscribe", "sqs", "my-alerts")
+        assert statements(topic, "my-alerts") == [theirs]
+        assert subscribers(topic) == {}
+    assert not sqs.list_queue_tags(QueueUrl=url).get("Tags")
+
+
+@pytest.mark.emulator
+def test_unconfirmed_mail_and_phone_in_the_sandbox_are_said_with_what_to_do(topic, tmp_path):
+    """The emulator confirms every mail and has no sandbox: here AWS's own answers take the place of its."""
+    answers = tmp_path / "aws"
+    answers.write_text(
+        """#!/bin/bash
+case "$*" in
+  *get-sms-sandbox-account-status*) echo True ;;
+  *list-sms-sandbox-phone-numbers*15550100200*) echo Verified ;;
+  *list-sms-sandbox-phone-numbers*) echo None ;;
+  *get-sms-attributes*) echo None ;;
+  *list-subscriptions-by-topic*) "$REAL_AWS" "$@" | sed '/new@example.com/s/arn:.*/PendingConfirmation/' ;;
+  *) exec "$REAL_AWS" "$@" ;;
+esac
+"""
+    )
+    answers.chmod(0o755)
+    path = topic.environment["PATH"]
+    settings = {"PATH": f"{tmp_path}{os.pathsep}{path}", "REAL_AWS": f"{path.split(os.pathsep)[0]}/aws"}
+    mail = topic.succeed("alerts.sh", "subscribe", "email", "new@example.com", **settings)
+    assert re.search(r"email +new@example.com +unconfirmed", mail.stdout)
+    assert "email new@example.com gets nothing: unconfirmed, open the link" in mail.stderr
+    again = topic.succeed("alerts.sh", "subscribe", "email", "new@example.com", **settings)
+    assert "mail is sent again" in again.stderr
+    assert " sns subscribe " in topic.calls.read_text()
+    refused = topic.run("alerts.sh", "unsubscribe", "email", "new@example.com", **settings)
+    assert "is unconfirmed" in refused.stderr
+
+    topic.succeed("alerts.sh", "subscribe", "sms", "+15550100200", **settings)
+    topic.succeed("alerts.sh", "subscribe", "sms", "+15550100201", **settings)
+    listed = topic.succeed("alerts.sh", "list", **settings)
+    assert "sms +15550100201 gets nothing: the account is in the SMS sandbox" in listed.stderr
+    assert "--phone-number +15550100201" in listed.stderr
+    assert "+15550100200" not in listed.stderr
+    assert "stop at $1 a month" in listed.stderr
+    tested = topic.succeed("alerts.sh", "test", **settings).stdout.splitlines()
+    assert tested[0].startswith("email new@example.com: does not get it: unconfirmed")
+    assert tested[1] == "sms +15550100200: gets it"
+    assert tested[2].startswith("sms +15550100201: does not get it: the account is in the SMS sandbox")
+
+
+@pytest.mark.emulator
+def test_before_the_set_up_it_says_what_to_run(stack):
+    for arguments in (["list"], ["test"], ["subscribe", "sqs", "my-alerts"]):
+        refused = stack.run("alerts.sh", *arguments, TOPIC_NAME="none-yet")
+        assert refused.returncode == 1
+        assert refused.stderr.splitlines()[-1].endswith("run scripts/setup.sh first")
+    assert not stack.client("sqs").list_queues().get("QueueUrls")
+
+
+@pytest.mark.emulator
+def test_queue_that_cannot_be_subscribed_is_refused(topic):
+    for queue, hint in (
+        ("arn:aws:sqs:us-east-1:111111111111:theirs", "whoever owns it"),
+        ("arn:aws:sqs:eu-west-1:000000000000:far", "whoever owns it"),
+        ("orders.fifo", "FIFO"),
+    ):
+        refused = topic.run("alerts.sh", "subscribe", "sqs", queue)
+        assert refused.returncode == 1
+        assert hint in refused.stderr.splitlines()[-1]
+    assert subscribers(topic) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["subscribe"], "expected email ADDRESS, sms NUMBER or sqs QUEUE"),
+        (["subscribe", "fax", "1"], "expected email ADDRESS"),
+        (["subscribe", "email", "nobody"], "no e-mail address"),
+        (["subscribe", "email"], "no e-mail address"),
+        (["subscribe", "sms", "0555"], "+15551234567"),
+        (["subscribe", "sqs", "my queue"], "my\\ queue is no name"),
+        (["subscribe", "sms", "+15550100200", "--signals", "SALE"], "BUY, SELL or ANOMALY"),
+        (["subscribe", "sms", "+15550100200", "--symbols", "AAPL, MSFT"], "without spaces"),
+        (["subscribe", "sms", "+15550100200", "--symbols"], "--symbols needs a value"),
+        (["unsubscribe", "email", "a@example.com", "--symbols", "AAPL"], "does not take --symbols"),
+        (["test", "--symbol", "AAPL,MSFT"], "symbol AAPL"),
+        (["test", "--signal", "buy"], "BUY, SELL or ANOMALY"),
+        (["list", "--all"], "does not take --all"),
+    ],
+)
+def test_bad_input_is_one_clear_line(offline, arguments, hint):
+    done = offline.run("alerts.sh", *arguments)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert hint in line
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/lib/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("signal", ["BUY", "SELL", "ANOMALY"])
+def test_test_alert_has_the_form_of_a_real_one(load_handler, alerts_table, monkeypatch, signal):
+    handler = load_handler("stock_trend_analysis")
+    published = {}
+    monkeypatch.setattr(handler.sns, "publish", published.update)
+    alert = dict.fromkeys(("price", "change_percent", "sma_short", "sma_long"), Decimal(6))
+    alert |= {"symbol": "AAPL", "timestamp": "2026-11-20T20:00:00.000Z", "signal": signal}
+    handler.publish(
+        0, alert | {"alert_id": f"2026-11-20T20:00:00.000Z#{signal}", "message": f"{signal} AAPL"}
+    )
+    now = datetime(2026, 11, 20, 20, tzinfo=UTC)
+    made = script("test_alert").build(published["TopicArn"], "AAPL", signal, "5", "20", now=now)
+    assert made.keys() == published.keys()
+    assert made["MessageStructure"] == published["MessageStructure"]
+    assert made["MessageAttributes"] == published["MessageAttributes"]
+    mine, real = json.loads(made["Message"]), json.loads(published["Message"])
+    assert mine.keys() == real.keys()
+    for protocol in ("sqs", "lambda", "http", "https"):
+        alert, real_alert = json.loads(mine[protocol]), json.loads(real[protocol])
+        assert alert.pop("test") is True
+        assert {k: type(v) for k, v in alert.items()} == {k: type(v) for k, v in real_alert.items()}
+        assert alert["timestamp"] == real_alert["timestamp"]
+    for protocol in ("default", "email", "sms"):
+        assert mine[protocol].startswith(f"TEST, no real signal: {signal} AAPL")
+        assert mine[protocol].partition("\n")[0].endswith("2026-11-20 20:00 UTC. No investment advice.")
+    assert len(made["Subject"]) < 100
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdict"),
+    [
+        ({}, "yes"),
+        ({"symbol": ["AAPL", "MSFT"]}, "yes"),
+        ({"symbol": ["AAPL"], "signal": ["SELL"]}, "no"),
+        ({"symbol": [{"prefix": "A"}]}, "unknown"),
+        ({"price": ["5"]}, "unknown"),
+    ],
+)
+def test_filter_is_judged_as_sns_does_or_not_at_all(policy, verdict):
+    attributes = {"symbol": "AAPL", "signal": "BUY"}
+    assert script("filter_verdict").verdict(policy, attributes) == verdict
