@@ -45,7 +45,7 @@ ensure_subscription() {
   if [[ -z $found || $found == Deleted ]]; then
     subscribe "$@"
     log "subscription $1 $2: created"
-    [[ -z $others ]] || log "also subscribed:$others (scripts/alerts.sh unsubscribe $1 … ends that)"
+    [[ -z $others ]] || log "also subscribed:$others (the link in each mail ends that, for alerts scripts/alerts.sh unsubscribe does too)"
     return
   fi
   log "subscription $1 $2: already exists"
