@@ -62,7 +62,7 @@ check_everything() {
     "look check_resource database $DATABASE ensure_catalog" \
     "look check_resource workgroup $WORKGROUP ensure_workgroup_and_queries" \
     "look check_mapping $PROCESSOR ensure_stream_mapping" "look check_mapping $ANALYST ensure_table_mapping" \
-    'look check_subscriptions' 'look check_sms' 'look check_alarms' \
+    'look check_subscriptions' 'look check_alarms' \
     'look check_flow' 'look check_rejects' 'look check_failed_batches'
 }
 

@@ -31,7 +31,7 @@ main() {
 # check_shell TOOL OPTION…: all shell scripts.
 check_shell() {
   if command -v "$1" >/dev/null; then
-    "$@" scripts/*.sh scripts/lib/*.sh .ci/run
+    "$@" scripts/*.sh scripts/lib/*.sh bench/*.sh .ci/run
   elif [[ ${CI:-} == true ]]; then
     die "$1 is missing: install it (apt-get install shellcheck shfmt)"
   else

@@ -2,9 +2,10 @@
 # doctor.sh: do alerts reach anybody? Sourced.
 
 check_subscriptions() {
-  local protocol endpoint arn
+  local protocol endpoint arn subscriptions
   exists topic "$TOPIC_NAME" || return 0
   list_subscriptions
+  subscriptions=$REPLY
   while read -r protocol endpoint arn; do
     case $arn in
       arn:*) ok "subscription $protocol $endpoint: confirmed" ;;
@@ -12,15 +13,14 @@ check_subscriptions() {
       '') note 'nobody gets the alerts: set ALERT_EMAIL in .env and run scripts/setup.sh, or see scripts/alerts.sh' ;;
       *) wrong "subscription $protocol $endpoint: not confirmed: open the link in the mail from AWS Notifications" ;;
     esac
-  done <<<"$REPLY"
+  done <<<"$subscriptions"
+  look check_sms
 }
 
 # Text messages: a new account reaches verified numbers only, and spends a dollar a month at most.
 check_sms() {
   local phones phone limit in_sandbox
-  exists topic "$TOPIC_NAME" || return 0
-  list_subscriptions
-  phones=$(printf '%s\nsms %s' "$REPLY" "$ALERT_PHONE" | awk '$1 == "sms" && $2 != "" {print $2}' | sort -u)
+  phones=$(printf '%s\nsms %s' "$subscriptions" "$ALERT_PHONE" | awk '$1 == "sms" && $2 != "" {print $2}' | sort -u)
   [[ -n $phones ]] || return 0
   call sns get-sms-sandbox-account-status --query IsInSandbox --output text
   in_sandbox=$REPLY
