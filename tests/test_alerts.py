@@ -170,6 +170,10 @@ case "$*" in
   *list-sms-sandbox-phone-numbers*15550100200*) echo Verified ;;
   *list-sms-sandbox-phone-numbers*) echo None ;;
   *get-sms-attributes*) echo None ;;
+  *" sns subscribe "*FilterPolicy*)
+    echo "An error occurred (InvalidParameter) when calling the Subscribe operation: different attributes" >&2
+    exit 254
+    ;;
   *list-subscriptions-by-topic*) "$REAL_AWS" "$@" | sed '/new@example.com/s/arn:.*/PendingConfirmation/' ;;
   *) exec "$REAL_AWS" "$@" ;;
 esac
@@ -186,6 +190,10 @@ esac
     assert " sns subscribe " in topic.calls.read_text()
     refused = topic.run("alerts.sh", "unsubscribe", "email", "new@example.com", **settings)
     assert "is unconfirmed" in refused.stderr
+    other_filter = ("--symbols", "AAPL")
+    refused = topic.run("alerts.sh", "subscribe", "email", "new@example.com", *other_filter, **settings)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].endswith("confirm it, then run this again")
 
     topic.succeed("alerts.sh", "subscribe", "sms", "+15550100200", **settings)
     topic.succeed("alerts.sh", "subscribe", "sms", "+15550100201", **settings)

@@ -58,7 +58,8 @@ subscribe_alerts() {
   subscriptions=$REPLY
   ensure_subscription "$1" "$endpoint" "$3"
   if [[ $subscriptions == *"$1"$'\t'"$endpoint"$'\t'[Pp]ending* ]]; then
-    subscribe "$1" "$endpoint" "$3"
+    subscribe_unless InvalidParameter "$1" "$endpoint" "$3" ||
+      die "$1 $2 waits for its confirmation with another filter: confirm it, then run this again"
     log 'The confirmation mail is sent again.'
   fi
 }

@@ -43,7 +43,7 @@ ensure_subscription() {
     fi
   done <<<"$subscriptions"
   if [[ -z $found || $found == Deleted ]]; then
-    subscribe "$@"
+    subscribe_unless none "$@"
     log "subscription $1 $2: created"
     [[ -z $others ]] || log "also subscribed:$others (the link in each mail ends that, for alerts scripts/alerts.sh unsubscribe does too)"
     return
@@ -57,13 +57,14 @@ ensure_subscription() {
   log "subscription $1 $2: filter set"
 }
 
-# subscribe PROTOCOL ENDPOINT [FILTER_POLICY]: a queue gets the alert itself, without an envelope around it.
-subscribe() {
+# subscribe_unless CODE PROTOCOL ENDPOINT [FILTER_POLICY]: as call_unless. A queue gets the alert itself, without an
+# envelope around it.
+subscribe_unless() {
   local attributes=() quote='"' escaped='\"' text=''
-  [[ $1 != sqs ]] || text='"RawMessageDelivery": "true"'
-  [[ -z ${3-} || $3 == '{}' ]] || text+="${text:+, }\"FilterPolicy\": \"${3//$quote/$escaped}\""
+  [[ $2 != sqs ]] || text='"RawMessageDelivery": "true"'
+  [[ -z ${4-} || $4 == '{}' ]] || text+="${text:+, }\"FilterPolicy\": \"${4//$quote/$escaped}\""
   [[ -z $text ]] || attributes=(--attributes "{$text}")
-  call sns subscribe --topic-arn "$SNS_TOPIC_ARN" --protocol "$1" --notification-endpoint "$2" \
+  call_unless "$1" sns subscribe --topic-arn "$SNS_TOPIC_ARN" --protocol "$2" --notification-endpoint "$3" \
     ${attributes[@]+"${attributes[@]}"}
 }
 
