@@ -21,8 +21,9 @@ import re
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -58,6 +59,7 @@ ALERT_PATIENCE_SECONDS = 120  # how long an alert is waited for after its tick
 IDLE_SECONDS = 600  # after which a symbol that no page shows is forgotten
 STALE_SECONDS = 300
 CALLS_AT_ONCE = 8
+PATIENCE_SECONDS, OPENING_PATIENCE_SECONDS = 0.15, 0.6  # with the answers, before the page is drawn without
 
 TICK_FIELDS = ("timestamp", "price", "change", "change_percent", "volume", "anomaly", "source", "currency")
 TICK_FIELDS += ("market_state", "exchange_timezone", "delay_minutes", "replayed_from")
@@ -217,9 +219,14 @@ def count_objects(s3: Any, *, bucket: str, prefix: str) -> tuple[int, bool]:
     return answer.get("KeyCount", 0), answer.get("IsTruncated", False)
 
 
+def error_code(error: Exception) -> str:
+    """The code of AWS's answer; where there is none, the name of botocore's exception."""
+    return getattr(error, "response", {}).get("Error", {}).get("Code") or type(error).__name__
+
+
 def explain(error: Exception, settings: Settings) -> str:
     """What to do about an error of AWS, in Markdown."""
-    code = getattr(error, "response", {}).get("Error", {}).get("Code") or type(error).__name__
+    code = error_code(error)
     if code == "ResourceNotFoundException":
         return (
             f"**No such table**: `{settings.table}` or `{settings.alerts_table}` {settings.place}. Run "
@@ -289,13 +296,19 @@ class Series:
             self.newest = item
         if not self.ticks or not complete:
             self.ticks, self.since = [], "" if complete else (ticks[0].timestamp if ticks else "~")
-        self.ticks += ticks
+        self.ticks = self.ticks + ticks  # a list of its own: the old one may be being drawn
         self.has_news = self.has_news or bool(ticks)
+
+    def lacks(self, since: str) -> bool:
+        """Whether older ticks or alerts are to be read for a chart from that time on."""
+        return (since < self.since and len(self.ticks) < CHART_TICKS) or (
+            since < self.alerts_since and len(self.alerts) < CHART_ALERTS
+        )
 
     def trim(self, length: int) -> None:
         """Keep about the newest `length` ticks."""
         if len(self.ticks) > 1.2 * length:
-            del self.ticks[:-length]
+            self.ticks = self.ticks[-length:]
             self.since = self.ticks[0].timestamp
 
 
@@ -320,8 +333,11 @@ class Feed:
         self._clients: dict[str, Any] = {}
         self._series: dict[str, Series] = {}
         self._cached: dict[str, tuple[float, Any]] = {}
-        self.error: Exception | None = None
-        self.read_at: datetime | None = None  # the last refresh without an error
+        self._jobs: dict[tuple[str, str], Future] = {}
+        self._account = ""
+        self._failed_at = -math.inf
+        self.failures: dict[str, Exception] = {}  # of reading "ticks", "alerts", while it fails
+        self.read_at: datetime | None = None  # when ticks were read last
 
     def client(self, service: str) -> Any:
         with self._lock:
@@ -339,47 +355,39 @@ class Feed:
             now = time.monotonic()
             self._series = {s: series for s, series in self._series.items() if now - series.read_at < 60}
 
-    def refresh(self, symbols: Sequence[str]) -> None:
-        """Ask for what is new of these symbols, one Query each; `error` says what went wrong."""
-        began, errors = time.monotonic(), []
+    def refresh(self, symbols: Sequence[str], *, patience: float) -> None:
+        """Ask for what is new of these symbols, one Query each, and wait for the answers for so many seconds.
 
-        def read(symbol: str) -> None:
-            if not errors:  # where one call fails the others would
-                try:
-                    self._read(self.series(symbol))
-                except (ClientError, BotoCoreError) as error:
-                    errors.append(error)
-
-        list(self._pool.map(read, symbols))
-        self._settle(errors)
+        What takes longer goes on, and is there at one of the next refreshes. `failures` says what went wrong.
+        """
+        now = time.monotonic()
+        wait([self._start(("ticks", symbol), self._read, symbol, now) for symbol in symbols], patience)
         with self._lock:
-            for symbol in [s for s, series in self._series.items() if began - series.asked_at > IDLE_SECONDS]:
+            for symbol in [s for s, series in self._series.items() if now - series.asked_at > IDLE_SECONDS]:
                 if symbol not in symbols:
                     del self._series[symbol]
 
-    def reach(self, symbol: str, since: str) -> Series:
+    def reach(self, symbol: str, since: str, *, patience: float) -> Series:
         """A symbol's ticks and alerts from a time on: what is missing at the old end is read, once."""
         series = self.series(symbol)
-        with series.lock:
-            series.charted_at = time.monotonic()
-            try:
-                if series.ticks and since < series.since and len(series.ticks) < CHART_TICKS:
-                    self._reach_ticks(series, since)
-                if since < series.alerts_since and len(series.alerts) < CHART_ALERTS:
-                    self._reach_alerts(series, since)
-            except (ClientError, BotoCoreError) as error:
-                self._settle([error])
+        series.charted_at = time.monotonic()
+        if series.ticks and series.lacks(since):
+            wait([self._start(("range", symbol), self._read_range, series, since)], patience)
         return series
 
     def cached(self, name: str, seconds: float, read: Callable[[], Any]) -> Any:
-        """The result of `read`, or the error it raised, at most so many seconds old."""
-        at, value = self._cached.get(name, (0.0, None))
-        if value is None or time.monotonic() - at > (10 if isinstance(value, Exception) else seconds):
+        """The last result of `read`, or the error it raised, made anew when it is older; None at first."""
+        at, value = self._cached.get(name, (-math.inf, None))
+
+        def job() -> None:
             try:
-                value = read()
+                result = read()
             except (ClientError, BotoCoreError) as error:
-                value = error
-            self._cached[name] = time.monotonic(), value
+                result = error
+            self._cached[name] = time.monotonic(), result
+
+        if time.monotonic() - at > (10 if isinstance(value, Exception) else seconds):
+            self._start(("cached", name), job)
         return value
 
     def alerted_symbols(self) -> list[str]:
@@ -390,7 +398,7 @@ class Feed:
         )
         return found if isinstance(found, list) else []
 
-    def waiting(self, what: str) -> tuple[int, bool] | Exception:
+    def waiting(self, what: str) -> tuple[int, bool] | Exception | None:
         """The "rejects" (of today and yesterday) or "failed batches" in the bucket, counted once a minute."""
 
         def count() -> tuple[int, bool]:
@@ -403,44 +411,63 @@ class Feed:
         return self.cached(what, 60, count)
 
     def _bucket(self) -> str:
-        name = self.settings.bucket.replace("{region}", self.settings.region)
-        if "{account}" in name:
-            account = self.cached(
-                "account", math.inf, lambda: self.client("sts").get_caller_identity()["Account"]
-            )
-            if isinstance(account, Exception):
-                raise account
-            name = name.replace("{account}", account)
-        return name
+        if "{account}" in self.settings.bucket and not self._account:
+            self._account = self.client("sts").get_caller_identity()["Account"]
+        return self.settings.bucket.replace("{region}", self.settings.region).replace(
+            "{account}", self._account
+        )
 
-    def _settle(self, errors: list[Exception]) -> None:
-        self.error = errors[0] if errors else None
-        if not errors:
-            self.read_at = datetime.now(UTC)
-            return
-        code = getattr(self.error, "response", {}).get("Error", {}).get("Code") or type(self.error).__name__
+    def _start(self, key: tuple[str, str], job: Callable[..., None], *arguments: Any) -> Future:
+        """Have a job done, unless the one of that name is still at it."""
         with self._lock:
-            if CREDENTIALS.search(code):
-                self._clients.clear()  # the next ones find new credentials
-            if code == "ResourceNotFoundException":
-                self._series.clear()  # tables made anew have other ticks
+            if key not in self._jobs or self._jobs[key].done():
+                self._jobs[key] = self._pool.submit(job, *arguments)
+            return self._jobs[key]
 
-    def _read(self, series: Series) -> None:
+    @contextmanager
+    def _attempt(self, what: str) -> Iterator[None]:
+        """Keep the error of a read, until one of the same kind succeeds."""
+        try:
+            yield
+        except (ClientError, BotoCoreError) as error:
+            code = error_code(error)
+            with self._lock:
+                self.failures[what], self._failed_at = error, time.monotonic()
+                if CREDENTIALS.search(code):
+                    self._clients.clear()  # the next ones find new credentials
+                if code == "ResourceNotFoundException":
+                    self._series.clear()  # tables made anew have other ticks
+        else:
+            with self._lock:
+                self.failures.pop(what, None)
+
+    def _read(self, symbol: str, asked_at: float) -> None:
+        series = self.series(symbol)
+        # Where one call has failed the others would; and another page may just have asked.
+        if self._failed_at > asked_at or asked_at - series.asked_at < 0.8 * REFRESH_SECONDS:
+            return
         with series.lock:
-            now = time.monotonic()
-            if now - series.asked_at < 0.8 * REFRESH_SECONDS:  # another page has just asked
-                return
-            if series.read_at == -math.inf:  # the first time
-                self._read_ticks(series)
-                series.read_at = now
-                self._read_alerts(series)
-            elif series.alerts_asked_at < series.asked_at and (
-                series.has_news or series.expected or now - series.alerts_asked_at > 60
+            is_first = series.read_at == -math.inf
+            news = series.has_news or series.expected or asked_at - series.alerts_asked_at > 60
+            if is_first or not news or series.alerts_asked_at > series.asked_at:
+                with self._attempt("ticks"):
+                    self._read_ticks(series)
+                    self.read_at = datetime.now(UTC)
+                    if is_first:
+                        series.read_at = asked_at
+            if series.read_at > -math.inf and (
+                is_first or (news and series.alerts_asked_at < series.asked_at)
             ):
-                self._read_alerts(series)
-            else:
-                self._read_ticks(series)
-            series.asked_at = now
+                with self._attempt("alerts"):
+                    self._read_alerts(series)
+            series.asked_at = asked_at
+
+    def _read_range(self, series: Series, since: str) -> None:
+        with series.lock, self._attempt("ticks"):
+            if since < series.since and len(series.ticks) < CHART_TICKS:
+                self._reach_ticks(series, since)
+            if since < series.alerts_since and len(series.alerts) < CHART_ALERTS:
+                self._reach_alerts(series, since)
 
     def _read_ticks(self, series: Series) -> None:
         last = series.ticks[-1].timestamp if series.ticks else ""
@@ -469,7 +496,7 @@ class Feed:
             limit=CHART_TICKS - len(series.ticks) + 1,
         )
         older = [tick for tick in map(parse_tick, reversed(items)) if tick and tick.timestamp < oldest]
-        series.ticks[:0] = older
+        series.ticks = older + series.ticks
         series.since = since if complete else series.ticks[0].timestamp
 
     def _read_alerts(self, series: Series) -> None:
@@ -494,14 +521,14 @@ class Feed:
         items, complete = self._alerts(series, **request)
         if "between" not in request:
             series.alerts_since = "" if complete else items[-1]["alert_id"]
-        series.alerts |= {item["alert_id"]: item for item in items}
+        series.alerts = series.alerts | {item["alert_id"]: item for item in items}
         if len(series.alerts) > 2 * CHART_ALERTS:
             kept = sorted(series.alerts)[-CHART_ALERTS:]
             series.alerts, series.alerts_since = {key: series.alerts[key] for key in kept}, kept[0]
 
     def _reach_alerts(self, series: Series, since: str) -> None:
         items, complete = self._alerts(series, between=(since, series.alerts_since), limit=CHART_ALERTS)
-        series.alerts |= {item["alert_id"]: item for item in items}
+        series.alerts = series.alerts | {item["alert_id"]: item for item in items}
         series.alerts_since = since if complete else items[-1]["alert_id"]
 
     def _alerts(self, series: Series, **request: Any) -> tuple[list[dict[str, Any]], bool]:
@@ -655,7 +682,8 @@ def watch_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFram
     for symbol in symbols:
         series = feed.series(symbol)
         newest, ticks = series.newest, series.ticks
-        row: dict[str, Any] = {"Symbol": symbol, "Trend": "no ticks"}
+        is_read = series.read_at > -math.inf
+        row: dict[str, Any] = {"Symbol": symbol, "Trend": "no ticks" if is_read else "reading …"}
         if newest and ticks:
             prices = [float(tick.price) for tick in ticks[-FIRST_TICKS:]]
             found = averages(ticks, short=settings.short, long=settings.long)
@@ -767,9 +795,11 @@ def draw_strip(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
     chips.append(chip("ticks in the last hour", f"{ticks:,}{more}", title="of the symbols on this page"))
     for what, hint in (("rejects", "records that were no tick"), ("failed batches", "scripts/redrive.sh")):
         found = feed.waiting(what)
-        text = "?" if isinstance(found, Exception) else f"{found[0]:,}{'+' if found[1] else ''}"
+        text = "…" if found is None else "?"
+        if isinstance(found, tuple):
+            text = f"{found[0]:,}{'+' if found[1] else ''}"
         title = explain(found, feed.settings) if isinstance(found, Exception) else hint
-        alarm = "⚠ " if text not in ("0", "?") else ""
+        alarm = "⚠ " if text not in ("0", "?", "…") else ""
         chips.append(chip(what, alarm + text, title=re.sub(r"[*`]", "", title)))
     sources -= {"simulated", "replay", None}
     if sources:
@@ -779,17 +809,15 @@ def draw_strip(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
 
 def draw_state(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
     """What is broken, empty or stale, and what to do about it."""
-    if feed.error:
-        shown = (
-            f" Shown is what was read {ago((now - feed.read_at).total_seconds())} ago."
-            if feed.read_at
-            else ""
-        )
-        st.error(
-            f"{explain(feed.error, feed.settings)}{shown} This page tries again every {REFRESH_SECONDS} s."
-        )
+    if error := next(iter(feed.failures.values()), None):
+        text = explain(error, feed.settings)
+        if feed.read_at:
+            text += f" Shown is what was read {ago((now - feed.read_at).total_seconds())} ago."
+        st.error(f"{text} This page tries again every {REFRESH_SECONDS} s.")
         return
     known = [series for series in map(feed.series, symbols) if series.ticks]
+    if any(feed.series(symbol).read_at == -math.inf for symbol in symbols):
+        return
     if not known:
         names = ",".join(symbol.replace("`", "") for symbol in symbols[:5])
         st.info(
@@ -848,7 +876,7 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
     )
     rows = state.selection.rows
     symbol = symbols[rows[0]] if rows and rows[0] < len(symbols) else symbols[place]
-    if st.query_params.get("symbol") != symbol:
+    if symbol != symbols[place]:  # else the address may name one that is still to be found
         st.query_params["symbol"] = symbol
     return symbol
 
@@ -995,7 +1023,7 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
         st.caption("No ticks of this symbol yet.")
         return
     start = start_of_range(series.newest, name)
-    series = feed.reach(symbol, format_timestamp(start))
+    series = feed.reach(symbol, format_timestamp(start), patience=OPENING_PATIENCE_SECONDS)
     seconds = RANGES[name][1 if look == "Candles" else 2]
     bars = draw_bars(series, start=start, seconds=seconds, short=settings.short, long=settings.long)
     sessions = cut_nights(bars)
@@ -1129,7 +1157,10 @@ def live(feed: Feed) -> None:
     strip = st.container()
     state = st.container()
     symbols = choose_page(feed)
-    feed.refresh(symbols)
+    is_new = any(feed.series(symbol).read_at == -math.inf for symbol in symbols)
+    patience = OPENING_PATIENCE_SECONDS if is_new else PATIENCE_SECONDS
+    wanted = st.query_params.get("symbol")
+    feed.refresh(sorted(symbols, key=lambda symbol: symbol != wanted), patience=patience)
     now = datetime.now(UTC)
     with strip:
         draw_strip(feed, symbols, now)
