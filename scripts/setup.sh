@@ -55,6 +55,7 @@ ensure() { in_parallel "$@" || die "the set-up is not complete: $(what_now)"; }
 what_now() {
   local there
   there=$(in_state ours)
+  there=${there:-nothing}
   printf '%s' "these exist now: ${there//$'\n'/, }. Mend what was said above, if anything, and run scripts/setup.sh again:" \
     ' it goes on from here. Or remove them: scripts/cleanup.sh'
 }

@@ -20,6 +20,7 @@ run_query() {
     --query-execution-context "Database=$DATABASE" ${parameters[@]+"${parameters[@]}"} \
     --query QueryExecutionId --output text || refused
   execution=$REPLY
+  [[ -z $dry_run ]] || return 0
   trap 'stop_query' INT TERM HUP
   while
     call athena get-query-execution --query-execution-id "$execution" --output text --query \

@@ -38,9 +38,11 @@ ensure_queries() {
 }
 
 create_view() {
-  sed '/^--/d' "$1" >"$TEMPORARY/view.sql" # in front of DDL Athena does not take comments everywhere
+  local file=$ROOT/.local/${1##*/} # it stays, so that what a dry run prints can be run
+  mkdir -p "$ROOT/.local"
+  sed '/^--/d' "$1" >"$file" # in front of DDL Athena does not take comments everywhere
   literals=()
-  run_query "$TEMPORARY/view.sql"
+  run_query "$file"
   log 'view stock_ticks: created'
 }
 
