@@ -59,7 +59,8 @@ ALERT_PATIENCE_SECONDS = 120  # how long an alert is waited for after its tick
 IDLE_SECONDS = 600  # after which a symbol that no page shows is forgotten
 STALE_SECONDS = 300
 CALLS_AT_ONCE = 8
-PATIENCE_SECONDS, OPENING_PATIENCE_SECONDS = 0.15, 0.6  # with the answers, before the page is drawn without
+# With the answers, before the page is drawn without those that are to come; and when it is opened.
+PATIENCE_SECONDS, OPENING_PATIENCE_SECONDS = 0.15, 0.5
 
 TICK_FIELDS = ("timestamp", "price", "change", "change_percent", "volume", "anomaly", "source", "currency")
 TICK_FIELDS += ("market_state", "exchange_timezone", "delay_minutes", "replayed_from")
@@ -1023,7 +1024,7 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
         st.caption("No ticks of this symbol yet.")
         return
     start = start_of_range(series.newest, name)
-    series = feed.reach(symbol, format_timestamp(start), patience=OPENING_PATIENCE_SECONDS)
+    series = feed.reach(symbol, format_timestamp(start), patience=1)
     seconds = RANGES[name][1 if look == "Candles" else 2]
     bars = draw_bars(series, start=start, seconds=seconds, short=settings.short, long=settings.long)
     sessions = cut_nights(bars)
@@ -1157,8 +1158,8 @@ def live(feed: Feed) -> None:
     strip = st.container()
     state = st.container()
     symbols = choose_page(feed)
-    is_new = any(feed.series(symbol).read_at == -math.inf for symbol in symbols)
-    patience = OPENING_PATIENCE_SECONDS if is_new else PATIENCE_SECONDS
+    is_opening = any(feed.series(symbol).read_at == -math.inf for symbol in symbols)
+    patience = OPENING_PATIENCE_SECONDS if is_opening else PATIENCE_SECONDS
     wanted = st.query_params.get("symbol")
     feed.refresh(sorted(symbols, key=lambda symbol: symbol != wanted), patience=patience)
     now = datetime.now(UTC)
@@ -1175,6 +1176,8 @@ def live(feed: Feed) -> None:
         draw_chart(feed, selected, colours)
     with right:
         draw_alerts(feed, symbols, selected)
+    if not feed.failures and any(feed.series(symbol).read_at == -math.inf for symbol in symbols):
+        st.rerun()  # at once, for what has come meanwhile
 
 
 def main() -> None:

@@ -46,6 +46,7 @@ class Tables:
         session = boto3.Session(
             aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
         )
+        self.endpoint = endpoint
         self.client = lambda service: session.client(service, endpoint_url=endpoint)
         self.dynamodb = self.client("dynamodb")
 
@@ -53,6 +54,14 @@ class Tables:
         for table in ("ticks_table", "alerts_table"):
             self.dynamodb.create_table(**rendered(f"resources/{table}.json"))
         self.client("s3").create_bucket(Bucket=SETTINGS["BUCKET_NAME"])
+
+    def user(self, name: str, policy: dict[str, Any]) -> dict[str, str]:
+        """The credentials of a new user who has this policy and nothing else."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
     def put(self, table: str, items: list[dict[str, Any]]) -> None:
         for start in range(0, len(items), 25):

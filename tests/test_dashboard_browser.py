@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
+from uuid import uuid4
 
 import pytest
-from dashboard_page import Page, Tables, dashboard, eventually, need_browser, rendered
-from emulator import ministack
+from botocore.exceptions import ClientError
+from dashboard_page import SETTINGS, Page, Tables, dashboard, eventually, need_browser, rendered
+from emulator import aws_environment, ministack
+from test_permissions import as_list
+
+import dashboard as dashboard_module
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("dashboard")]
 
@@ -21,7 +26,6 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
     """Tables with an hour of ticks, on a MiniStack that enforces IAM."""
     with ministack(tmp_path_factory.mktemp("dashboard")) as endpoint:
         tables = Tables(endpoint)
-        tables.endpoint = endpoint
         tables.create()
         for number, symbol in enumerate([*SYMBOLS, ODD]):
             tables.put_ticks(
@@ -34,12 +38,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
 @pytest.fixture(scope="module")
 def address(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page's server, as a user who has the read-only policy and nothing else."""
-    iam = tables.client("iam")
-    iam.create_user(UserName="viewer")
-    policy = json.dumps(rendered("policies/dashboard.json"))
-    iam.put_user_policy(UserName="viewer", PolicyName="dashboard", PolicyDocument=policy)
-    key = iam.create_access_key(UserName="viewer")["AccessKey"]
-    credentials = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    credentials = tables.user("viewer", rendered("policies/dashboard.json"))
     directory = tmp_path_factory.mktemp("server")
     settings = credentials | {"STOCK_SYMBOLS": ",".join(SYMBOLS), "TZ": "America/New_York"}
     with dashboard(directory, tables.endpoint, **settings) as address:
@@ -122,3 +121,60 @@ def test_page_goes_on_by_itself_after_the_tables_were_away(page: Page, tables: T
     tables.put_ticks("AAPL", [77.0], newest=datetime.now(UTC), source="simulated")
     eventually(lambda: page.row("AAPL")[1] == "77")
     assert page.text("[data-testid=stAlert]") == ""
+
+
+# --- The policy -----------------------------------------------------------------------------------
+
+
+def permissions() -> list[tuple[str, str, str]]:
+    """(Sid, action, resource) of all that the policy allows."""
+    return [
+        (statement["Sid"], action, statement["Resource"])
+        for statement in rendered("policies/dashboard.json")["Statement"]
+        for action in as_list(statement["Action"])
+    ]
+
+
+@pytest.mark.parametrize(("sid", "action", "resource"), permissions())
+def test_policy_less_one_permission_is_denied(
+    sid: str, action: str, resource: str, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = rendered("policies/dashboard.json")
+    for statement in policy["Statement"]:
+        if statement["Sid"] == sid:
+            statement["Action"] = [kept for kept in as_list(statement["Action"]) if kept != action]
+    policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
+    environment = aws_environment(tables.endpoint) | tables.user(f"less-{uuid4().hex}", policy)
+    for name, value in environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    client = partial(dashboard_module.make_client, region="us-east-1")
+    read = partial(dashboard_module.read_items, client("dynamodb"), symbol="AAPL", limit=1)
+    calls = {
+        "ReadTicks": lambda: read(table=SETTINGS["TABLE_NAME"], key="timestamp", fields=["price"]),
+        "ReadAlerts": lambda: (
+            read(table=SETTINGS["ALERTS_TABLE_NAME"], key="alert_id", fields=["price"]),
+            dashboard_module.read_alerted_symbols(client("dynamodb"), table=SETTINGS["ALERTS_TABLE_NAME"]),
+        ),
+        "CountRejectsAndFailedBatches": lambda: [
+            dashboard_module.count_objects(client("s3"), bucket=SETTINGS["BUCKET_NAME"], prefix=prefix)
+            for prefix in ("rejected-data/dt=2026-11-20/", "aws/lambda/")
+        ],
+    }
+
+    with pytest.raises(ClientError, match=r"AccessDenied"):
+        calls.pop(sid)()
+    for call in calls.values():
+        call()
+
+
+def test_policy_shows_of_the_bucket_only_what_is_counted(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tables.user("curious", rendered("policies/dashboard.json"))
+    for name, value in (aws_environment(tables.endpoint) | keys).items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    s3 = dashboard_module.make_client("s3", region="us-east-1")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        dashboard_module.count_objects(s3, bucket=SETTINGS["BUCKET_NAME"], prefix="raw-data/")
