@@ -77,6 +77,8 @@ is_same() { has_settings "$1" "$2" && has_settings "$2" "$1"; }
 
 # shellcheck source=scripts/lib/calls.sh
 source "$SCRIPTS/lib/calls.sh"
+# shellcheck source=scripts/lib/env_file.sh
+source "$SCRIPTS/lib/env_file.sh"
 # shellcheck source=scripts/lib/settings.sh
 source "$SCRIPTS/lib/settings.sh"
 # shellcheck source=scripts/lib/session.sh

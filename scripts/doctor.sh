@@ -34,13 +34,13 @@ examine() {
   load_settings
   if ! (call sts get-caller-identity --query '[Account,Arn]' --output text --cli-connect-timeout 10 &&
     printf '%s' "$REPLY" >"$TEMPORARY/identity") 2>"$TEMPORARY/errors"; then
-    wrong "credentials: $(last_error "$TEMPORARY/errors")"
+    wrong "account: $(last_error "$TEMPORARY/errors")"
     return
   fi
   ACCOUNT_ID=$(cut -f 1 "$TEMPORARY/identity")
   fill_in
   (survey) 2>/dev/null || true # a resource that was not found out about is asked for again below
-  in_parallel 'look check_credentials'
+  look check_credentials
   if [[ $(in_state absent) == "$(inventory)" ]]; then
     note "nothing is set up in $AWS_REGION yet: scripts/setup.sh does it, scripts/setup.sh --dry-run shows how"
     return

@@ -156,9 +156,7 @@ def test_bad_settings_are_all_named_and_the_account_is_left_for_later(offline):
 def test_credentials_that_do_not_work_are_named_with_what_to_do(offline):
     status, lines = doctor(offline, AWS_SAYS="An error occurred (ExpiredToken) when calling X: expired")
     assert status == 1
-    assert wrong(lines)[-1].startswith(
-        "credentials: sts get-caller-identity: the AWS credentials have expired"
-    )
+    assert wrong(lines)[-1].startswith("account: sts get-caller-identity: the AWS credentials have expired")
 
 
 def test_expiry_of_credentials_is_told_and_no_secret(offline):

@@ -34,7 +34,7 @@ fill_in() {
 interrupted() {
   trap - INT TERM HUP
   stop_jobs
-  log "interrupted: $(what_now)"
+  printf 'interrupted: %s\n' "$(what_now)" >&2
   exit 130
 }
 
