@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import venv
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -147,7 +148,9 @@ def test_replay_beside_a_taken_port_alerts_exactly_the_crossovers_that_pandas_fi
     with (
         port_taken(4566),
         running(
-            checkout, "--source", "replay", "--file", f"{checkout}/sample_data/AAPL.csv", "--delay", "0.02"
+            checkout,
+            *("--source", "replay", "--file", f"{checkout}/sample_data/AAPL.csv", "--delay", "0.02"),
+            "--no-dashboard",
         ) as run,
     ):
         status = run.wait()
@@ -179,6 +182,9 @@ def test_kept_state_is_one_runs_at_a_time_and_comes_back_without_repeating_an_al
     with running(checkout, *arguments, "--keep") as first:
         first.wait_for(r"stored  120 ticks of history: AAPL, MSFT")
         first.wait_for(r"ALERT ")
+        dashboard = first.wait_for(r"The dashboard is at (http://127\.0\.0\.1:\d+)")[1]
+        with urllib.request.urlopen(dashboard) as page:
+            assert "<title>Streamlit</title>" in page.read().decode()
         rival = subprocess.run(
             [checkout / "scripts" / "run_local.sh", *arguments],
             env=clean_environment(),
@@ -187,17 +193,20 @@ def test_kept_state_is_one_runs_at_a_time_and_comes_back_without_repeating_an_al
         )
         assert first.stop(signal.SIGINT) == 0, first.text
     assert rival.returncode == 1
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(dashboard)
     assert f"error: process {first.process.pid} is running --source simulated here" in rival.stderr
     assert processes_of(checkout) == []
     stored = re.search(r"^(\d+) ticks stored", first.lines[-2])[1]
 
-    with running(checkout, *arguments) as second:
+    with running(checkout, *arguments, "--no-dashboard") as second:
         dynamodb = client("dynamodb", second)
         second.wait_for(r"ALERT ")
         alerts = dynamodb.scan(TableName="stock-trend-alerts")["Items"]
         count = dynamodb.scan(TableName="stock-market-data", Select="COUNT")["Count"]
         assert second.stop(signal.SIGHUP) == 0, second.text
 
+    assert "The dashboard is at" not in second.text
     assert "did not come through" not in second.text  # every tick of the second run was judged, too
     assert count > int(stored)
     assert not set(alerts_in(first.text)) & set(alerts_in(second.text))
