@@ -18,6 +18,7 @@ import itertools
 import math
 import os
 import re
+import shlex
 import threading
 import time
 from bisect import bisect_left
@@ -78,7 +79,7 @@ ALERT_FIELDS = (
 # Range: how far back from the newest tick (None: by days), seconds of a candle and of a point of the line.
 RANGES = {
     "15 min": (timedelta(minutes=15), 60, 5),
-    "1 h": (timedelta(hours=1), 120, 15),
+    "1 h": (timedelta(hours=1), 60, 15),
     "Today": (None, 600, 60),
     "5 days": (None, 1800, 900),
 }
@@ -109,7 +110,7 @@ class Settings:
     def place(self) -> str:
         """Where the tables are, in words."""
         endpoint = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") or os.environ.get("AWS_ENDPOINT_URL")
-        return f"at {endpoint}" if endpoint else f"of AWS in {self.region}"
+        return f"at `{endpoint}`" if endpoint else f"of AWS in {self.region}"
 
 
 def read_settings() -> Settings:
@@ -684,7 +685,7 @@ def watch_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFram
         series = feed.series(symbol)
         newest, ticks = series.newest, series.ticks
         is_read = series.read_at > -math.inf
-        row: dict[str, Any] = {"Symbol": symbol, "Trend": "no ticks" if is_read else "reading …"}
+        row: dict[str, Any] = {"Symbol": symbol, "Trend": "no ticks" if is_read else "not read yet"}
         if newest and ticks:
             prices = [float(tick.price) for tick in ticks[-FIRST_TICKS:]]
             found = averages(ticks, short=settings.short, long=settings.long)
@@ -820,10 +821,10 @@ def draw_state(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
     if any(feed.series(symbol).read_at == -math.inf for symbol in symbols):
         return
     if not known:
-        names = ",".join(symbol.replace("`", "") for symbol in symbols[:5])
+        names = shlex.quote(",".join(symbols[:5])).replace("`", "")
         st.info(
-            f"**No ticks yet** of {len(symbols)} symbols {feed.settings.place}. Start the producer, and they "
-            f"appear here:\n\n```bash\npython stream_stock_data.py --symbols '{names}' --backfill 60\n```"
+            f"**No ticks yet** of these symbols {feed.settings.place}. Start the producer, and they appear "
+            f"here:\n\n```bash\npython stream_stock_data.py --symbols {names} --backfill 60\n```"
         )
         return
     newest = max(known, key=lambda series: series.ticks[-1].time).newest
@@ -857,6 +858,7 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
         style,
         key="watchlist " + " ".join(symbols),
         hide_index=True,
+        placeholder="–",
         height=min(len(symbols), 10) * 35 + 38,
         on_select="rerun",
         selection_mode="single-row-required",
@@ -902,7 +904,7 @@ def chart_spec(
     def at(field: str) -> dict[str, Any]:
         return {"field": field, "type": "temporal", "axis": axis}
 
-    x = at("x")
+    x = at("middle")
     above, below = ([{"expr": f"height * {share}"} for share in shares] for shares in ((0.78, 0), (1, 0.83)))
     price: dict[str, Any] = {"type": "quantitative", "axis": {"orient": "right", "title": None, "grid": True}}
     price["scale"] = {"zero": False, "padding": 14, "range": above}
@@ -925,7 +927,7 @@ def chart_spec(
         }
 
     wick = {"mark": {"type": "rule", "clip": True}}
-    wick["encoding"] = {"x": at("middle"), "color": rising}
+    wick["encoding"] = {"x": x, "color": rising}
     wick["encoding"] |= {"y": price | {"field": "low"}, "y2": {"field": "high"}}
     body = {"mark": {"type": "bar", "clip": True, "minBandSize": 1}}
     body["encoding"] = {"x": at("left"), "x2": {"field": "right"}}
@@ -1021,7 +1023,7 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
             label_visibility="collapsed",
         )
     if not series.ticks:
-        st.caption("No ticks of this symbol yet.")
+        st.caption("No ticks of this symbol yet." if series.read_at > -math.inf else "Not read yet.")
         return
     start = start_of_range(series.newest, name)
     series = feed.reach(symbol, format_timestamp(start), patience=1)
@@ -1074,15 +1076,16 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
     frame = alert_rows(feed, [selected] if only else symbols)
     frame = frame[frame["Signal"].isin([SIGNALS[kind] for kind in kinds])]
     if frame.empty:
-        st.caption(
-            "No alerts yet: a crossover needs 21 ticks." if not kinds or len(kinds) == 3 else "None of these."
-        )
+        is_filtered = only or len(kinds) < len(SIGNALS)
+        enough = f"No alerts yet: a crossover needs {settings.long + 1} ticks."
+        st.caption("No such alerts." if is_filtered else enough)
         return
     config, prices = st.column_config, "%.2f"
     st.dataframe(
         frame.head(200),
         key="alerts",
         hide_index=True,
+        placeholder="–",
         height=min(len(frame), 10) * 35 + 38,
         alt="Alerts, newest first",
         column_config={

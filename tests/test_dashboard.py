@@ -394,7 +394,7 @@ def run(page: AppTest, symbol: str | None = None) -> AppTest:
         assert not page.exception
         watched = page.dataframe[0].value if page.dataframe else pd.DataFrame({"Trend": [], "Symbol": []})
         found = symbol is None or symbol in set(watched["Symbol"])
-        return page.error or (found and "reading …" not in set(watched["Trend"]))
+        return page.error or (found and "not read yet" not in set(watched["Trend"]))
 
     eventually(is_read)
     return page
