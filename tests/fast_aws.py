@@ -37,7 +37,8 @@ if fails and not os.environ.get("AWS_FAIL_AFTER"):
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 request = pickle.dumps((sys.argv[1:], dict(os.environ), os.getcwd()))
-socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
+lost = os.open(os.devnull, os.O_WRONLY) if fails else None
+socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, lost or 1, lost or 2])
 server.sendall(request)
 status = server.recv(1)
 if fails:
