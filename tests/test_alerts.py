@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -144,68 +143,60 @@ def test_queue_that_exists_keeps_its_policy_and_is_kept(topic):
         "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT_ID}:root"},
     }
     theirs |= {"Action": "sqs:ReceiveMessage", "Resource": QUEUE_ARN}
-    for statement in (theirs, [theirs]):  # both are valid
-        policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
-        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-        for _ in range(2):
-            topic.succeed("alerts.sh", "subscribe", "sqs", QUEUE_ARN)
-            assert statements(topic, "my-alerts")[0] == theirs
-            assert len(statements(topic, "my-alerts")) == 2
-        assert "set-queue-attributes" not in topic.calls.read_text()
-        assert subscribers(topic)["sqs", QUEUE_ARN]["RawMessageDelivery"] == "true"
-        topic.succeed("alerts.sh", "unsubscribe", "sqs", "my-alerts")
-        assert statements(topic, "my-alerts") == [theirs]
-        assert subscribers(topic) == {}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": theirs})  # not in a list: as valid
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    for _ in range(2):
+        topic.succeed("alerts.sh", "subscribe", "sqs", QUEUE_ARN)
+        assert statements(topic, "my-alerts")[0] == theirs
+        assert len(statements(topic, "my-alerts")) == 2
+    assert "set-queue-attributes" not in topic.calls.read_text()
+    assert subscribers(topic)["sqs", QUEUE_ARN]["RawMessageDelivery"] == "true"
+    topic.succeed("alerts.sh", "unsubscribe", "sqs", "my-alerts")
+    assert statements(topic, "my-alerts") == [theirs]
+    assert subscribers(topic) == {}
     assert not sqs.list_queue_tags(QueueUrl=url).get("Tags")
 
 
-@pytest.mark.emulator
-def test_unconfirmed_mail_and_phone_in_the_sandbox_are_said_with_what_to_do(topic, tmp_path):
-    """The emulator confirms every mail and has no sandbox: here AWS's own answers take the place of its."""
-    answers = tmp_path / "aws"
-    answers.write_text(
-        """#!/bin/bash
-case "$*" in
-  *get-sms-sandbox-account-status*) echo True ;;
-  *list-sms-sandbox-phone-numbers*15550100200*) echo Verified ;;
-  *list-sms-sandbox-phone-numbers*) echo None ;;
-  *get-sms-attributes*) echo None ;;
-  *" sns subscribe "*FilterPolicy*)
-    echo "An error occurred (InvalidParameter) when calling the Subscribe operation: different attributes" >&2
-    exit 254
-    ;;
-  *list-subscriptions-by-topic*) "$REAL_AWS" "$@" | sed '/new@example.com/s/arn:.*/PendingConfirmation/' ;;
-  *) exec "$REAL_AWS" "$@" ;;
-esac
+# The emulator confirms every mail and has no sandbox: here AWS's own answers take the place of its.
+AWS_ANSWERS = """
+*get-sms-sandbox-account-status*) echo True; exit ;;
+*list-sms-sandbox-phone-numbers*15550100200*) echo Verified; exit ;;
+*list-sms-sandbox-phone-numbers* | *get-sms-attributes*) echo None; exit ;;
+*list-subscriptions-by-topic*) $AWS "$@" | sed '/new@example.com/s/arn:.*/PendingConfirmation/'; exit ;;
+*' sns subscribe '*FilterPolicy*)
+  echo 'An error occurred (InvalidParameter) when calling the Subscribe operation: different attributes' >&2
+  exit 254 ;;
 """
-    )
-    answers.chmod(0o755)
-    path = topic.environment["PATH"]
-    settings = {"PATH": f"{tmp_path}{os.pathsep}{path}", "REAL_AWS": f"{path.split(os.pathsep)[0]}/aws"}
-    mail = topic.succeed("alerts.sh", "subscribe", "email", "new@example.com", **settings)
+
+
+@pytest.mark.emulator
+def test_unconfirmed_mail_and_phone_in_the_sandbox_are_said_with_what_to_do(topic):
+    project = Project(topic.folder, dict(topic.environment))
+    project.put_in_front_of_aws(AWS_ANSWERS)
+    mail = project.succeed("alerts.sh", "subscribe", "email", "new@example.com")
     assert re.search(r"email +new@example.com +unconfirmed", mail.stdout)
     assert "email new@example.com gets nothing: unconfirmed, open the link" in mail.stderr
-    again = topic.succeed("alerts.sh", "subscribe", "email", "new@example.com", **settings)
+    again = project.succeed("alerts.sh", "subscribe", "email", "new@example.com")
     assert "mail is sent again" in again.stderr
-    assert " sns subscribe " in topic.calls.read_text()
-    refused = topic.run("alerts.sh", "unsubscribe", "email", "new@example.com", **settings)
-    assert "is unconfirmed" in refused.stderr
+    assert " sns subscribe " in project.calls.read_text()
     other_filter = ("--symbols", "AAPL")
-    refused = topic.run("alerts.sh", "subscribe", "email", "new@example.com", *other_filter, **settings)
+    refused = project.run("alerts.sh", "subscribe", "email", "new@example.com", *other_filter)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1].endswith("confirm it, then run this again")
+    refused = project.run("alerts.sh", "unsubscribe", "email", "new@example.com")
+    assert "is unconfirmed" in refused.stderr
 
-    topic.succeed("alerts.sh", "subscribe", "sms", "+15550100200", **settings)
-    topic.succeed("alerts.sh", "subscribe", "sms", "+15550100201", **settings)
-    listed = topic.succeed("alerts.sh", "list", **settings)
+    project.succeed("alerts.sh", "subscribe", "sms", "+15550100200")
+    project.succeed("alerts.sh", "subscribe", "sms", "+15550100201")
+    listed = project.succeed("alerts.sh", "list")
     assert "sms +15550100201 gets nothing: the account is in the SMS sandbox" in listed.stderr
     assert "--phone-number +15550100201" in listed.stderr
     assert "+15550100200" not in listed.stderr
     assert "stop at $1 a month" in listed.stderr
-    tested = topic.succeed("alerts.sh", "test", **settings).stdout.splitlines()
-    assert tested[0].startswith("email new@example.com: does not get it: unconfirmed")
-    assert tested[1] == "sms +15550100200: gets it"
-    assert tested[2].startswith("sms +15550100201: does not get it: the account is in the SMS sandbox")
+    mail, verified, unverified = project.succeed("alerts.sh", "test").stdout.splitlines()
+    assert mail.startswith("email new@example.com: does not get it: unconfirmed")
+    assert verified == "sms +15550100200: gets it"
+    assert unverified.startswith("sms +15550100201: does not get it: the account is in the SMS sandbox")
 
 
 @pytest.mark.emulator

@@ -68,7 +68,7 @@ def watched(project: Project) -> dict[str, object]:
     if any(bucket["Name"] == BUCKET for bucket in s3.list_buckets()["Buckets"]):
         notifications = s3.get_bucket_notification_configuration(Bucket=BUCKET)
         seen["notifications"] = notifications.get("TopicConfigurations", [])
-    for trail in cloudtrail.describe_trails()["trailList"]:
+    for trail in cloudtrail.describe_trails(trailNameList=[NAME])["trailList"]:
         seen["trail"] = trail | {"logs": cloudtrail.get_trail_status(Name=trail["Name"])["IsLogging"]}
     if budgets.describe_budgets(AccountId=ACCOUNT_ID).get("Budgets"):
         seen["budget"] = budgets.describe_budget(**of_budget)["Budget"]
@@ -138,7 +138,11 @@ def test_all_of_it_is_made_tagged_and_once_and_removed_without_a_trace(unwatched
 
 @pytest.mark.emulator
 def test_settings_are_applied_to_what_exists_and_what_was_changed_by_hand_is_mended(unwatched):
-    unwatched.succeed("monitoring.sh", "--budget", "20", "--email", "old@example.com")
+    cloudtrail = unwatched.client("cloudtrail")
+    cloudtrail.create_trail(Name="of-the-company", S3BucketName="somebody-elses", IsMultiRegionTrail=True)
+    done = unwatched.succeed("monitoring.sh", "--cloudtrail", "--budget", "20", "--email", "old@example.com")
+    assert "$2 per 100,000 events, for there is the trail of-the-company already" in done.stderr
+    cloudtrail.delete_trail(Name="of-the-company")
     before = watched(unwatched)
     cloudwatch, sns = map(unwatched.client, ("cloudwatch", "sns"))
     alarm = before[f"{NAME}-rejects"] | {"Threshold": 1000.0}
@@ -208,11 +212,6 @@ def test_notifications_and_trails_of_others_are_left_alone(unwatched):
     assert set(watched(unwatched)) == {"trail", "notifications"}
     assert [each["Id"] for each in watched(unwatched)["notifications"]] == ["theirs"]
     cloudtrail.delete_trail(Name=NAME)
-    cloudtrail.create_trail(Name="of-the-company", S3BucketName="somebody-elses", IsMultiRegionTrail=True)
-    done = unwatched.succeed("monitoring.sh", "--cloudtrail")
-    assert "$2 per 100,000 events, for there is the trail of-the-company already" in done.stderr
-    unwatched.succeed("monitoring.sh", "--remove")
-    cloudtrail.delete_trail(Name="of-the-company")
     configure(Bucket=BUCKET, NotificationConfiguration={})
     sns.delete_topic(TopicArn=other)
 
@@ -253,23 +252,10 @@ def test_cleanup_removes_it_with_the_rest(own_deployed):
 
 
 @pytest.mark.emulator
-def test_cleanup_needs_no_rights_on_trails_and_budgets_of_who_never_made_any(project, tmp_path):
-    (tmp_path / "aws").write_text(
-        """#!/bin/bash
-case "$*" in
-  *" budgets "* | *" cloudtrail "*)
-    echo "An error occurred (AccessDeniedException) when calling the operation: not authorized" >&2
-    exit 254
-    ;;
-esac
-exec "$REAL_AWS" "$@"
-"""
-    )
-    (tmp_path / "aws").chmod(0o755)
-    path = project.environment["PATH"]
-    settings = {"PATH": f"{tmp_path}{os.pathsep}{path}", "REAL_AWS": f"{path.split(os.pathsep)[0]}/aws"}
-    done = project.succeed("cleanup.sh", "--yes", **settings)
-    assert "Nothing of the project is there." in done.stderr
+def test_cleanup_needs_no_rights_on_trails_and_budgets_of_who_never_made_any(project):
+    denied = "An error occurred (AccessDeniedException) when calling the operation: not authorized"
+    project.put_in_front_of_aws(f"*' budgets '* | *' cloudtrail '*) echo '{denied}' >&2; exit 254 ;;")
+    assert "Nothing of the project is there." in project.succeed("cleanup.sh", "--yes").stderr
 
 
 @pytest.mark.emulator
