@@ -46,6 +46,7 @@ from stream_stock_data import (
     format_timestamp,
     load_settings,
     parse_symbols,
+    parse_timestamp,
     setting,
 )
 
@@ -63,8 +64,9 @@ CALLS_AT_ONCE = 8
 # With the answers, before the page is drawn without those that are to come; and when it is opened.
 PATIENCE_SECONDS, OPENING_PATIENCE_SECONDS = 0.15, 0.5
 
-TICK_FIELDS = ("timestamp", "price", "change", "change_percent", "volume", "anomaly", "source", "currency")
-TICK_FIELDS += ("market_state", "exchange_timezone", "delay_minutes", "replayed_from")
+TICK_NUMBERS = ("price", "change", "change_percent", "volume", "delay_minutes")
+TICK_TEXTS = ("timestamp", "source", "market_state", "exchange_timezone", "replayed_from")
+TICK_FIELDS = (*TICK_NUMBERS, *TICK_TEXTS, "anomaly")
 ALERT_FIELDS = (
     "alert_id",
     "timestamp",
@@ -271,9 +273,7 @@ class Series:
     newest: dict[str, Any] = field(default_factory=dict)
     alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
     alerts_since: str = ""
-    expected: dict[str, float] = field(
-        default_factory=dict
-    )  # anomalies: alert_id, until when it is asked for
+    expected: dict[str, float] = field(default_factory=dict)  # anomalies to come: asked for until then
     has_news: bool = True  # ticks that the alerts were not asked for yet
     read_at: float = -math.inf  # monotonic seconds, as all below
     asked_at: float = -math.inf
@@ -293,9 +293,9 @@ class Series:
             if (tick := parse_tick(item)) is None:
                 continue
             ticks.append(tick)
-            if item.get("anomaly") and (alert_id := anomaly_id(item)) not in self.alerts:
+            self.newest = {name: value for name, value in item.items() if has_its_type(name, value)}
+            if self.newest.get("anomaly") and (alert_id := anomaly_id(self.newest)) not in self.alerts:
                 self.expected[alert_id] = time.monotonic() + ALERT_PATIENCE_SECONDS
-            self.newest = item
         if not self.ticks or not complete:
             self.ticks, self.since = [], "" if complete else (ticks[0].timestamp if ticks else "~")
         self.ticks = self.ticks + ticks  # a list of its own: the old one may be being drawn
@@ -314,13 +314,19 @@ class Series:
             self.since = self.ticks[0].timestamp
 
 
+def has_its_type(name: str, value: Any) -> bool:
+    """Whether a field of an item can be used: the function checks most of them, but not all."""
+    return isinstance(value, bool if name == "anomaly" else Decimal if name in TICK_NUMBERS else str)
+
+
 def parse_tick(item: dict[str, Any]) -> Tick | None:
     """The tick in an item; None for what somebody else has put on the table."""
     try:
-        at = datetime.fromisoformat(item["timestamp"]).timestamp() * 1000
+        at = parse_timestamp(item["timestamp"]).timestamp() * 1000
         if isinstance(item["price"], Decimal) and item["price"] > 0:
-            return Tick(item["timestamp"], at, item["price"], item.get("volume"))
-    except (KeyError, ValueError, TypeError):
+            volume = item.get("volume")
+            return Tick(item["timestamp"], at, item["price"], volume if isinstance(volume, Decimal) else None)
+    except (KeyError, ValueError):
         pass
     return None
 
@@ -559,7 +565,7 @@ def zone(name: str | None) -> ZoneInfo:
 def anomaly_id(item: dict[str, Any]) -> str:
     """The alert_id of a tick's anomaly: the date where its exchange is, and the direction."""
     at = datetime.fromisoformat(item["timestamp"]).astimezone(zone(item.get("exchange_timezone")))
-    return f"{at.date()}#ANOMALY#{'up' if item['change_percent'] > 0 else 'down'}"
+    return f"{at.date()}#ANOMALY#{'up' if item.get('change_percent', 0) > 0 else 'down'}"
 
 
 def averages(ticks: Sequence[Tick], *, short: int, long: int) -> tuple[Decimal, Decimal, str] | None:
@@ -721,7 +727,7 @@ def alert_rows(feed: Feed, symbols: Iterable[str]) -> pd.DataFrame:
     """The alerts of some symbols, newest first."""
     rows = [
         {
-            "Time": alert.get("timestamp"),
+            "Time": str(alert.get("timestamp", "")),
             "Symbol": symbol,
             "Signal": SIGNALS.get(alert.get("signal"), str(alert.get("signal"))),
             "Price": alert.get("price"),

@@ -355,15 +355,22 @@ def test_page_that_is_opened_reads_afresh_and_shows_a_late_tick(reads, tables, m
     assert [tick.price for tick in reads.feed.series("AAPL").ticks] == [100, 99, 101]
 
 
-def test_items_that_are_no_ticks_are_passed_over(reads, tables):
-    tables.put_ticks("AAPL", [100.0])
-    for key, price in (("2026-11-20", {"S": "x"}), ("soon", {"N": "1"}), ("2026-11-21", {"N": "-1"})):
-        item = {"symbol": {"S": "AAPL"}, "timestamp": {"S": key}, "price": price}
-        tables.put("stock-market-data", [item])
+def test_items_that_are_no_ticks_are_passed_over_and_fields_of_another_type_left_out(reads, tables):
+    (timestamp,) = tables.put_ticks("AAPL", [100.0])
+    for key, price in ((timestamp[:-1] + "9Z", "1"), ("2026-11-20", "1"), ("2026-11-20T15:00:00.000Z", "-1")):
+        tables.put(
+            "stock-market-data", [{"symbol": {"S": "AAPL"}, "timestamp": {"S": key}, "price": {"N": price}}]
+        )
+    odd = {name: {"S": "<b>"} for name in ("change", "change_percent", "volume", "delay_minutes", "anomaly")}
+    odd |= {"exchange_timezone": {"N": "1"}, "price": {"N": "101"}, "symbol": {"S": "AAPL"}}
+    later = format_timestamp(datetime.now(UTC) + timedelta(seconds=1))
+    tables.put("stock-market-data", [odd | {"timestamp": {"S": later}}])
 
     reads.refresh("AAPL")
 
-    assert [tick.price for tick in reads.feed.series("AAPL").ticks] == [100]
+    series = reads.feed.series("AAPL")
+    assert [(tick.price, tick.volume) for tick in series.ticks] == [(100, 0), (101, None)]
+    assert series.newest == {"timestamp": later, "price": 101}
 
 
 def test_bucket_is_counted_once_a_minute(reads, tables):
