@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, snapshot
+from project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, copy_project, snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "scripts/lib"))
@@ -124,6 +124,30 @@ def test_what_was_done_by_hand_and_what_got_stuck_is_found(own_deployed):
     ):
         assert any(words in line for line in found), (words, lines)
     assert len(found) == 7, found
+
+
+@pytest.mark.emulator
+def test_subscribers_whom_no_alert_can_reach_are_named(deployed, tmp_path):
+    project = Project(copy_project(tmp_path / "project"), dict(deployed.environment))
+    project.put_in_front_of_aws(
+        "*list-subscriptions-by-topic*) printf 'email\\ta@example.com\\tPendingConfirmation\\n'\n"
+        "  printf 'sms\\t+15550100200\\tarn:aws:sns:1\\nsms\\t+15550100300\\tarn:aws:sns:2\\n'; exit ;;\n"
+        "*get-sms-sandbox-account-status*) echo True; exit ;;\n"
+        "*list-sms-sandbox-phone-numbers*0300*) echo Verified; exit ;;\n"
+        "*list-sms-sandbox-phone-numbers*) echo Pending; exit ;;\n"
+        "*get-sms-attributes*) echo None; exit ;;\n"
+        "*describe-alarms*) printf 'one\\tOK\\ntwo\\tALARM\\n'; exit ;;"
+    )
+    status, lines = doctor(project, **SUBSCRIBERS)
+    assert status == 1
+    mail, phone, alarms = wrong(lines)
+    assert mail.startswith("subscription email a@example.com: not confirmed: open the link in the mail")
+    assert phone.startswith(
+        "SMS to +15550100200: the account is in the SMS sandbox, and the number is not verified"
+    )
+    assert "aws sns create-sms-sandbox-phone-number --phone-number +15550100200" in phone
+    assert "ok     SMS to +15550100300: at most $1 a month" in lines
+    assert alarms.startswith("alarms are on: two")
 
 
 @pytest.mark.emulator

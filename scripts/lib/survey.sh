@@ -88,8 +88,9 @@ tag_unless() { call_unless "$1" "${@:3}" --query "$2" --output text; }
 
 # describe_unless KIND NAME CODE QUERY COMMAND…: keeps the answer for description_of; its tag, if any, is in REPLY.
 describe_unless() {
+  local tag='"tag": "([^"]*)"'
   call_unless "$3" "${@:5}" --query "$4" --output json || return 1
   keep_description "$1" "$2"
-  [[ $REPLY =~ \"tag\":\ \"([^\"]*)\" ]] || return 0
+  [[ $REPLY =~ $tag ]] || return 0
   REPLY=${BASH_REMATCH[1]}
 }
