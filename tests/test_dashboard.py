@@ -49,7 +49,7 @@ def ticks_of(prices: list[str], *, start: str = "2026-11-20T15:00:00.000Z", ever
     [
         (["0.1"] * 15 + ["0.3"] * 5, "up"),
         (["0.3"] * 15 + ["0.1"] * 5, "down"),
-        (["0.1", "0.2", "0.3", "0.4", "0.5"] * 4, "flat"),  # unequal in floating point
+        (["0.1"] * 20, "flat"),  # in floating point, the mean of 20 is another
     ],
 )
 def test_averages_are_compared_exactly(prices, trend):
@@ -145,7 +145,8 @@ def test_bars_bear_the_alerts_of_their_time_and_odd_alerts_are_passed_over():
 
 
 def test_nights_are_cut_in_whole_hours_and_can_be_told_from_the_place_on_the_axis():
-    days = [ticks_of(["1"] * 14, start=f"2026-11-{day}T14:30:00.000Z", every=1800) for day in (18, 19, 20)]
+    opens = ("18T14:30", "19T14:00", "20T14:30")
+    days = [ticks_of(["1"] * 14, start=f"2026-11-{time}:00.000Z", every=1800) for time in opens]
     series = dashboard.Series("AAPL", ticks=[tick for day in days for tick in day])
     bars = dashboard.draw_bars(
         series, start=datetime(2026, 11, 1, tzinfo=UTC), seconds=1800, short=5, long=20
@@ -294,10 +295,11 @@ def test_anomaly_is_found_although_its_key_sorts_before_signals_that_are_known(r
 
 
 def test_alert_that_was_pending_is_read_again_until_it_was_sent(reads, tables):
-    (timestamp,) = tables.put_ticks("AAPL", [100.0], newest=datetime.now(UTC) - timedelta(seconds=9))
-    alert_id = tables.put_alert("AAPL", timestamp, "BUY", "100", status="pending")
+    before, timestamp = tables.put_ticks("AAPL", [100.0] * 2, newest=datetime.now(UTC) - timedelta(seconds=9))
+    alert_id = tables.put_alert("AAPL", before, "BUY", "100", status="pending")
+    tables.put_alert("AAPL", timestamp, "SELL", "100")
     reads.refresh("AAPL")
-    tables.put_alert("AAPL", timestamp, "BUY", "100", status="sent")
+    tables.put_alert("AAPL", before, "BUY", "100", status="sent")
     tables.put_ticks("AAPL", [100.0])
     for _ in range(2):
         reads.refresh("AAPL")
