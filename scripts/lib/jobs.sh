@@ -3,7 +3,7 @@
 
 child=''    # process group of what runs in the foreground
 emulator='' # process group of MiniStack and its Lambda workers
-extra=''    # process group of what is installed meanwhile
+extra=''    # process group of what comes after the first tick: packages, the dashboard
 PATIENCE_SECONDS=20
 
 start_jobs() {

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The folder .local/SOURCE, which holds all files of a run; one run at a time has it. Sourced by run_local.sh, after
-# lock.sh and python_env.sh.
+# lock.sh.
 
 state=''
 
