@@ -52,7 +52,7 @@ from stream_stock_data import (
 
 REFRESH_SECONDS = 3
 PAGE_SYMBOLS = 25
-FIRST_TICKS = 400  # read when a symbol comes on the page: an hour at a tick every 9 s
+FIRST_TICKS = 120  # read when a symbol comes on the page: an hour at a tick every 30 s
 KEPT_TICKS = 1_000  # of a symbol without a chart
 CHART_TICKS = 20_000  # of one with a chart: five days at a tick every 10 s are 11,700
 FIRST_ALERTS, CHART_ALERTS = 50, 1_000
@@ -62,7 +62,7 @@ IDLE_SECONDS = 600  # after which a symbol that no page shows is forgotten
 STALE_SECONDS = 300
 CALLS_AT_ONCE = 8
 # With the answers, before the page is drawn without those that are to come; and when it is opened.
-PATIENCE_SECONDS, OPENING_PATIENCE_SECONDS = 0.15, 0.5
+PATIENCE_SECONDS, OPENING_PATIENCE_SECONDS = 0.15, 0.3
 
 TICK_NUMBERS = ("price", "change", "change_percent", "volume", "delay_minutes")
 TICK_TEXTS = ("timestamp", "source", "market_state", "exchange_timezone", "replayed_from")
