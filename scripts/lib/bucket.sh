@@ -28,7 +28,7 @@ ensure_bucket() {
     --public-access-block-configuration "$private"
   ensure_setting bucket-encryption ServerSideEncryptionConfigurationNotFoundError ServerSideEncryptionConfiguration \
     --server-side-encryption-configuration \
-    '{"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}'
+    '{"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": false}]}'
   ensure_setting bucket-lifecycle-configuration NoSuchLifecycleConfiguration '{Rules: Rules}' \
     --lifecycle-configuration "$(render "$SCRIPTS/resources/bucket_lifecycle.json")"
   if [[ ${AWS_ENDPOINT_URL:-} == http://* ]]; then
