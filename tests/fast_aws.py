@@ -22,8 +22,8 @@ SERVICES = "athena budgets cloudtrail cloudwatch dynamodb glue iam kinesis lambd
 SERVICES += " resourcegroupstaggingapi s3 sns sqs sts"
 
 # Python without site-packages and with built-in modules only starts in 9 ms. Counting and failing happen
-# here, so that a test can stop a script at its k-th command: AWS_FAIL_AT=k fails that command, before AWS sees
-# it or (AWS_FAIL_AFTER) after.
+# here, so that a test can stop a script at its k-th command: AWS_FAIL_AT=k fails that command, before AWS
+# sees it or (AWS_FAIL_AFTER) after.
 CLIENT = """#!{python} -ISE
 import _socket, fcntl, marshal, os, sys
 number = 0
