@@ -68,6 +68,7 @@ def set_up_once(tmp_path_factory, quick_cli) -> Path:
         if not (folder / "said").exists():
             with account(folder, quick_cli, keep=True) as project:
                 done = project.succeed("setup.sh", **SUBSCRIBERS)
+            (folder / "commands").write_text(project.calls.read_text())
             (folder / "said").write_text(done.stdout)
     return folder
 

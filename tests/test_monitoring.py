@@ -217,7 +217,7 @@ def test_notifications_and_trails_of_others_are_left_alone(unwatched):
 
 
 # Every step on demand: EVERY_STEP=1 pytest tests/test_monitoring.py -k interrupted
-STEPS = range(1, 38) if os.environ.get("EVERY_STEP") else sorted(random.Random(5).sample(range(3, 38), 2))
+STEPS = range(1, 38) if os.environ.get("EVERY_STEP") else [random.Random(5).randrange(3, 38)]
 
 
 @pytest.mark.emulator

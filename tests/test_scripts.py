@@ -249,7 +249,7 @@ def test_cleanup_goes_on_after_a_failure_and_says_what_is_left(own_deployed):
 
 
 # Every step on demand: EVERY_STEP=1 pytest tests/test_scripts.py -k interrupted
-STEPS = range(1, 57) if os.environ.get("EVERY_STEP") else sorted(random.Random(7).sample(range(16, 57), 2))
+STEPS = range(1, 57) if os.environ.get("EVERY_STEP") else [random.Random(7).randrange(16, 57)]
 
 
 def interrupt(project: Project, step: int, *command: str) -> subprocess.CompletedProcess:
