@@ -48,9 +48,16 @@ main() {
   fi
 }
 
-# find_ours KEPT: "kind name" lines in $TEMPORARY/ours, without those that match KEPT.
+# find_ours KEPT: "kind name" lines in $TEMPORARY/ours, without those that match KEPT. What the first search did not
+# find of the monitoring is not searched for again.
 find_ours() {
-  survey "${FIND_ALL[@]}"
+  local search file searches=(find_tagged find_mappings)
+  for search in "${FIND_MONITORING[@]}"; do
+    file=${search#find_}
+    file=$TEMPORARY/found-${file//_/-}
+    [[ -e $file && ! -s $file ]] || searches+=("$search")
+  done
+  survey "${searches[@]}"
   (leftovers && in_state ours) | grep -Ev "$1" >"$TEMPORARY/ours" || true
 }
 

@@ -11,8 +11,7 @@
   OPERATIONS_TOPIC=$PROJECT-operations
   ALARMS=("$PROJECT-iterator-age-$PROCESSOR" "$PROJECT-iterator-age-$ANALYST" "$PROJECT-errors-$PROCESSOR"
     "$PROJECT-errors-$ANALYST" "$PROJECT-rejects" "$PROJECT-no-data")
-  FIND_MONITORING=(find_dashboard find_alarms find_operations_topic find_trail find_budget)
-  FIND_ALL=(find_tagged find_mappings "${FIND_MONITORING[@]}")
+  FIND_MONITORING=(find_dashboard find_alarm find_operations_topic find_trail find_budget)
 }
 
 find_tagged() {
@@ -36,7 +35,7 @@ find_dashboard() {
   found dashboard
 }
 
-find_alarms() {
+find_alarm() {
   call cloudwatch describe-alarms --alarm-names "${ALARMS[@]}" --query 'MetricAlarms[].[AlarmName]' --output text
   found alarm
 }
