@@ -3,8 +3,8 @@
 #
 # Usage: scripts/test.sh [PYTEST_ARGUMENT…]      for example: scripts/test.sh -k replay
 #
-# Installs what it needs into .venv. shellcheck and shfmt are used when the machine has them; with CI=true they
-# have to be there.
+# Installs what it needs into .venv. Of the long random tests it runs a part, with CI=true all of them. shellcheck and
+# shfmt are used when the machine has them; with CI=true they have to be there.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"

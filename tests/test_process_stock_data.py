@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from conftest import Bucket, Table, resource
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from parts import parts
 from stream_driver import EventSourceMapping, kinesis_record, sequence_number
 
 from stream_stock_data import build_tick, format_timestamp
@@ -433,7 +434,7 @@ def make_schedule(rng: random.Random) -> Schedule:
 FAULTS = ("throttled", "error", "unreachable", "lost", "partial", "denied", "killed", "killed_after")
 
 
-@pytest.mark.parametrize("part", range(4))  # so that they run beside each other
+@pytest.mark.parametrize("part", parts(4))  # so that they run beside each other
 @settings(
     max_examples=50,
     derandomize=True,

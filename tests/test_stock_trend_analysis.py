@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from conftest import ROOT, Table, Topic, resource
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from parts import parts
 from stream_driver import EventSourceMapping, dynamodb_record, sequence_number
 
 from stream_stock_data import format_timestamp
@@ -266,7 +267,7 @@ def deliver_in_batches(handler: ModuleType, table: FakeTable, items: list[dict],
         start = end
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", parts(4))
 def test_lambda_handler_crossovers_of_1000_series_equal_the_reference(
     stock_trend_analysis, monkeypatch, capsys, caplog, part
 ):
@@ -746,7 +747,7 @@ def test_lambda_handler_error_that_no_retry_mends_is_raised(
 FAULTS = ("throttled", "error", "unreachable", "lost", "denied", "killed", "killed_after")
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", parts(2))
 @settings(
     max_examples=15,
     derandomize=True,
