@@ -10,7 +10,6 @@ import contextlib
 import gc
 import marshal
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -68,65 +67,26 @@ def serve(address: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
-    clients = ClientCache(driver.session)
     while True:
         connection, _ = listener.accept()
-        arguments, descriptors = _take_over(connection)
-        driver.session._credentials = None  # those of the last command
-        clients.prepare(arguments)
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _run(driver, arguments, descriptors, connection)
-        for descriptor in (*descriptors, connection.detach()):
-            os.close(descriptor)
+            _run(driver, connection)
+        connection.close()
 
 
-class ClientCache:
-    """Makes the client of a command before the fork, so that the next commands find it made."""
-
-    def __init__(self, session: object) -> None:
-        self._create = session.create_client
-        self._clients: dict[object, object] = {}
-        session.create_client = self.create_client
-
-    def prepare(self, arguments: list[str]) -> None:
-        """Make what `aws --endpoint-url URL SERVICE …` will ask for, unless it is there."""
-        if arguments[:1] != ["--endpoint-url"] or len(arguments) < 3:
-            return
-        service = "s3" if arguments[2] == "s3api" else arguments[2]
-        wanted = {"region_name": None, "endpoint_url": arguments[1], "verify": None}
-        if service in SERVICES.split() and self._key(service, wanted) not in self._clients:
-            if len(self._clients) > 100:
-                self._clients.clear()
-            self._clients[self._key(service, wanted)] = self._create(service, **wanted)
-
-    def create_client(self, service: str, **wanted: object) -> object:
-        """What the AWS CLI calls."""
-        return self._clients.get(self._key(service, wanted)) or self._create(service, **wanted)
-
-    def _key(self, service: str, wanted: dict[str, object]) -> object:
-        settings = {
-            name: value for name, value in os.environ.items() if re.match("AWS_(?!CALL_LOG|FAIL)", name)
-        }
-        return service, *sorted(wanted.items(), key=str), *sorted(settings.items())
-
-
-def _take_over(connection: socket.socket) -> tuple[list[str], list[int]]:
-    """Read a command, and make its environment and folder those of this process."""
-    header, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
-    size, body = int.from_bytes(header, "big"), b""
-    while len(body) < size:
-        body += connection.recv(65536)
-    arguments, environment, folder = marshal.loads(body)
-    os.environ.clear()
-    os.environ.update(environment)
-    os.chdir(folder)
-    return arguments, descriptors
-
-
-def _run(driver: object, arguments: list[str], descriptors: list[int], connection: socket.socket) -> None:
+def _run(driver: object, connection: socket.socket) -> None:
     status = 255
     try:
+        header, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
+        size, body = int.from_bytes(header, "big"), b""
+        while len(body) < size:
+            body += connection.recv(65536)
+        arguments, environment, folder = marshal.loads(body)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        driver.session._credentials = None  # those of the server's own environment
         for standard, descriptor in enumerate(descriptors):
             os.dup2(descriptor, standard)
         status = driver.main(arguments)
