@@ -19,7 +19,7 @@ pytestmark = pytest.mark.emulator
 ROOT = Path(__file__).resolve().parent.parent
 
 # What moto 5.2.5 answers otherwise than AWS: an absent workgroup is null instead of an error, an absent log
-# group has tags: none, or those of the one that was deleted.
+# group has tags: none, or those of the one that was deleted; and it knows no sandbox for SMS.
 WHERE_MOTO_DIFFERS = """
 *'athena get-work-group'*)
   answer=$($AWS "$@") || exit
@@ -36,6 +36,9 @@ WHERE_MOTO_DIFFERS = """
     echo 'An error occurred (ResourceNotFoundException) when calling ListTagsForResource: absent' >&2
     exit 254
   fi ;;
+*'get-sms-sandbox-account-status'*)
+  echo False
+  exit ;;
 """
 
 
@@ -73,7 +76,7 @@ def wait_for(url: str, process: subprocess.Popen) -> None:
     raise RuntimeError("moto's server did not start")
 
 
-def test_setup_twice_doctor_and_cleanup_on_moto(on_moto):
+def test_scripts_do_on_moto_what_they_do_on_the_emulator(on_moto):
     on_moto.succeed("setup.sh", **SUBSCRIBERS)
     there = snapshot(on_moto)
     for name in (
@@ -105,6 +108,17 @@ def test_setup_twice_doctor_and_cleanup_on_moto(on_moto):
     (wrong,) = [line for line in sick.stdout.splitlines() if line.startswith("WRONG")]
     assert "kinesis start-stream-encryption" in wrong
 
+    assert "up to date" in on_moto.succeed("deploy_lambdas.sh").stderr
+    assert "No failed batches." in on_moto.succeed("redrive.sh").stderr
+    on_moto.succeed("alerts.sh", "subscribe", "sqs", "my-alerts", "--signals", "BUY")
+    assert "my-alerts" in on_moto.succeed("alerts.sh", "list").stdout
+    watch = ("monitoring.sh", "--market-hours", "--cloudtrail", "--budget", "5")
+    assert "Dashboard: https://" in on_moto.succeed(*watch, **SUBSCRIBERS).stdout
+    assert len(on_moto.client("cloudwatch").describe_alarms()["MetricAlarms"]) == 6
+
     done = on_moto.succeed("cleanup.sh", "--yes")
     assert "Nothing of the project is left, by name and by tag." in done.stderr
     assert snapshot(on_moto) == {}
+    assert on_moto.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    assert on_moto.client("cloudtrail").describe_trails()["trailList"] == []
+    assert not on_moto.client("sqs").list_queues().get("QueueUrls")
