@@ -27,17 +27,12 @@ check_sms() {
   call sns get-sms-attributes --attributes MonthlySpendLimit --query attributes.MonthlySpendLimit --output text
   limit=${REPLY/None/1}
   for phone in $phones; do
-    if [[ $in_sandbox == True ]]; then
-      call sns list-sms-sandbox-phone-numbers --output text \
-        --query "PhoneNumbers[?PhoneNumber=='$phone'].Status | [0]"
-      [[ $REPLY == Verified ]] || {
-        wrong "SMS to $phone: the account is in the SMS sandbox, and the number is not verified:" \
-          "aws sns create-sms-sandbox-phone-number --phone-number $phone, then" \
-          "aws sns verify-sms-sandbox-phone-number --phone-number $phone --one-time-password CODE"
-        continue
-      }
+    sandbox_obstacle "$phone" "$in_sandbox"
+    if [[ -n $REPLY ]]; then
+      wrong "SMS to $phone: $REPLY"
+    else
+      ok "SMS to $phone: at most \$$limit a month"
     fi
-    ok "SMS to $phone: at most \$$limit a month"
   done
 }
 

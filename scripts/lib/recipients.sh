@@ -52,16 +52,7 @@ obstacle() {
 # New accounts are in the SMS sandbox: they reach numbers only that they have verified. (The emulator knows none.)
 sms_obstacle() {
   call_unless InvalidAction sns get-sms-sandbox-account-status --query IsInSandbox --output text || REPLY=''
-  if [[ $REPLY == True ]]; then
-    call sns list-sms-sandbox-phone-numbers --query "PhoneNumbers[?PhoneNumber=='$1'].Status | [0]" --output text
-    if [[ $REPLY != Verified ]]; then
-      REPLY='the account is in the SMS sandbox, and the number is not verified:'
-      REPLY+=" aws sns create-sms-sandbox-phone-number --phone-number $1, then"
-      REPLY+=" aws sns verify-sms-sandbox-phone-number --phone-number $1 --one-time-password CODE"
-      return
-    fi
-  fi
-  REPLY=''
+  sandbox_obstacle "$1" "$REPLY"
 }
 
 # What AWS spends on text messages before it stops; a dollar, until it is asked for more.

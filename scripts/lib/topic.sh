@@ -72,3 +72,17 @@ delete_topic() {
   call sns delete-topic --topic-arn "$(arn_of topic "$1")"
   log "topic $1: deleted, with its subscriptions"
 }
+
+# sandbox_obstacle NUMBER IN_SANDBOX: why a number gets no text message, and what to do, in REPLY; empty when it does.
+sandbox_obstacle() {
+  REPLY=''
+  [[ $2 == True ]] || return 0
+  call sns list-sms-sandbox-phone-numbers --query "PhoneNumbers[?PhoneNumber=='$1'].Status | [0]" --output text
+  if [[ $REPLY == Verified ]]; then
+    REPLY=''
+  else
+    REPLY='the account is in the SMS sandbox, and the number is not verified:'
+    REPLY+=" aws sns create-sms-sandbox-phone-number --phone-number $1, then"
+    REPLY+=" aws sns verify-sms-sandbox-phone-number --phone-number $1 --one-time-password CODE"
+  fi
+}
