@@ -90,7 +90,8 @@ def test_what_was_done_by_hand_and_what_got_stuck_is_found(own_deployed):
     iam.attach_role_policy(RoleName=role, PolicyArn=policy)
     (mapping,) = awslambda.list_event_source_mappings(FunctionName="ProcessStockData")["EventSourceMappings"]
     awslambda.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-    today = datetime.now(UTC).date()
+    now = datetime.now(UTC)
+    today, a_minute_ago = now.date(), now - timedelta(minutes=1)
     s3.put_object(Bucket=BUCKET, Key=f"rejected-data/dt={today}/x.json", Body=b"{}")
     s3.put_object(Bucket=BUCKET, Key=f"rejected-data/dt={today - timedelta(days=3)}/x.json", Body=b"{}")
     s3.put_object(Bucket=BUCKET, Key="aws/lambda/x", Body=b"{}")
@@ -102,11 +103,13 @@ def test_what_was_done_by_hand_and_what_got_stuck_is_found(own_deployed):
             "MetricName": "Errors",
             "Dimensions": [{"Name": "FunctionName", "Value": "ProcessStockData"}],
             "Value": 3,
+            "Timestamp": a_minute_ago,
         },
         {
             "MetricName": "IteratorAge",
             "Dimensions": [{"Name": "FunctionName", "Value": "StockTrendAnalysis"}],
             "Value": 4e5,
+            "Timestamp": a_minute_ago,
         },
     ]
     client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=data)
