@@ -35,6 +35,8 @@ in_parallel() {
     (
       trap '' INT HUP # the terminal sends them to all, the script says to whom they go
       trap 'stopping=1; stop_jobs' TERM
+      # shellcheck disable=SC2030 # each its own
+      CLI_ERRORS=$CLI_ERRORS-${#pids[@]}
       [[ -z $outputs ]] || exec >"$outputs/${#pids[@]}"
       $command
     ) &

@@ -33,8 +33,8 @@ examine() {
   (load_settings) 2>/dev/null || return 0 # check_env has said why
   load_settings
   if ! (call sts get-caller-identity --query '[Account,Arn]' --output text --cli-connect-timeout 10 &&
-    printf '%s' "$REPLY" >"$TEMPORARY/identity") 2>"$TEMPORARY/errors"; then
-    wrong "account: $(last_error "$TEMPORARY/errors")"
+    printf '%s' "$REPLY" >"$TEMPORARY/identity") 2>"$CLI_ERRORS-told"; then
+    wrong "account: $(last_error "$CLI_ERRORS-told")"
     return
   fi
   ACCOUNT_ID=$(cut -f 1 "$TEMPORARY/identity")
@@ -68,9 +68,7 @@ check_everything() {
 
 # look COMMAND…: a check that ends early says why, and the others go on.
 look() {
-  local errors
-  errors=$(mktemp "$TEMPORARY/errors.XXXXXX")
-  ("$@") 2>"$errors" || unknown "$(last_error "$errors")"
+  ("$@") 2>"$CLI_ERRORS-told" || unknown "$(last_error "$CLI_ERRORS-told")"
 }
 
 last_error() { sed -n '$ { s/^error: //; p; }' "$1"; }

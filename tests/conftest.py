@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from string import Template
 from types import ModuleType
@@ -131,6 +132,7 @@ def faults() -> Iterator[FaultyAws]:
         yield faulty
 
 
+client = cache(boto3.client)  # making one takes longer than most tests
 LOADER = botocore.session.create_loader()  # reads the definition of a service once, not once a test
 
 
@@ -149,7 +151,7 @@ class Table:
 
     def __init__(self, name: str) -> None:
         self.definition = resource(name)
-        self.client = boto3.client("dynamodb")
+        self.client = client("dynamodb")
         self.client.create_table(**self.definition)
 
     def items(self) -> list[dict[str, dict]]:
@@ -173,7 +175,7 @@ class Bucket:
 
     def __init__(self) -> None:
         self.name = SETTINGS["BUCKET_NAME"]
-        self.client = boto3.client("s3")
+        self.client = client("s3")
         self.client.create_bucket(Bucket=self.name)
 
     def keys(self, prefix: str = "") -> list[str]:
@@ -200,9 +202,9 @@ class Topic:
     """The topic, with a queue that gets every message."""
 
     def __init__(self) -> None:
-        sns = boto3.client("sns")
+        sns = client("sns")
         self.arn = sns.create_topic(Name=SETTINGS["SNS_TOPIC_ARN"].rpartition(":")[2])["TopicArn"]
-        self.sqs = boto3.client("sqs")
+        self.sqs = client("sqs")
         self.url = self.sqs.create_queue(QueueName="messages")["QueueUrl"]
         queue_arn = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
         sns.subscribe(TopicArn=self.arn, Protocol="sqs", Endpoint=queue_arn["Attributes"]["QueueArn"])

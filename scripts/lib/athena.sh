@@ -35,10 +35,9 @@ run_query() {
   [[ $state == SUCCEEDED ]] || die "the query failed: ${reason%%$'\n'*}$(remedy "$reason")"
 }
 
-# What Athena says when it does not take a query is in the last error file.
 refused() {
   local text
-  text=$(cat "$TEMPORARY"/errors.*)
+  text=$(<"$CLI_ERRORS")
   text=${text#*operation: }
   die "Athena does not take the query: ${text%%$'\n'*}$(remedy "$text")"
 }

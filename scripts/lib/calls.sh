@@ -38,21 +38,20 @@ aws_error_is() {
 # call_unless 'CODE|CODE' ARGUMENTS: `aws ARGUMENTS` with its output in REPLY. Status 1 when AWS answers with one of
 # the codes, which is then in REPLY; any other error is explained and ends the (sub)shell. Never use it in $(…).
 call_unless() {
-  local codes=$1 errors text
+  local codes=$1 text
   shift
   stop_if_interrupted
   REPLY=''
   [[ -z $dry_run ]] || print_command "$@"
   [[ -z $dry_run ]] || only_reads "$2" || return 0
-  errors=$(mktemp "$TEMPORARY/errors.XXXXXX")
   if [[ $2 == wait ]]; then
-    instead='exec' aws "$@" 2>"$errors" & # an interruption ends it at once
+    instead='exec' aws "$@" 2>"$CLI_ERRORS" & # an interruption ends it at once
     ! wait $! || return 0
     stop_if_interrupted
-  elif REPLY=$(aws "$@" 2>"$errors"); then
+  elif REPLY=$(aws "$@" 2>"$CLI_ERRORS"); then
     return 0
   fi
-  text=$(<"$errors")
+  text=$(<"$CLI_ERRORS")
   if aws_error_is "$codes" "$text"; then
     REPLY=${BASH_REMATCH[1]}
     return 1

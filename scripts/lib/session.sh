@@ -17,6 +17,8 @@ prepare() {
     die "the AWS CLI is missing: pip install awscli, or see https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
   require_command python3 'install Python 3.11 or newer'
   TEMPORARY=$(mktemp -d)
+  # shellcheck disable=SC2034 # what the CLI says to the last call; for lib/calls.sh
+  CLI_ERRORS=$TEMPORARY/errors
   trap 'rm -rf "$TEMPORARY"' EXIT
   trap 'interrupted' INT TERM HUP
 }

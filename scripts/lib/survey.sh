@@ -21,19 +21,21 @@ in_state() {
   done < <(inventory)
 }
 
-seen_file() { printf '%s' "$TEMPORARY/states/$1-${2//\//:}"; }
-state_of() { cat "$(seen_file "$1" "$2")" 2>/dev/null || true; }
+# seen_file KIND NAME: where its state is noted, in $seen.
+seen_file() { seen=$TEMPORARY/states/$1-${2//\//:}; }
+state_of() { seen_file "$1" "$2" && [[ ! -e $seen ]] || printf '%s' "$(<"$seen")"; }
 exists() { [[ $(state_of "$1" "$2") == ours ]]; }
 
 # created KIND NAME: says so, and notes it for what_now.
 created() {
-  [[ -n $dry_run ]] || printf ours >"$(seen_file "$1" "$2")"
+  seen_file "$1" "$2"
+  [[ -n $dry_run ]] || printf ours >"$seen"
   log "$1 $2: created"
 }
 
 # The JSON of a function, role, table or workgroup: {"is": DESCRIPTION} as the survey found it.
-keep_description() { [[ -z $REPLY ]] || printf '%s' "$REPLY" >"$(seen_file "$1" "$2").json"; }
-description_of() { cat "$(seen_file "$1" "$2").json"; }
+keep_description() { seen_file "$1" "$2" && [[ -z $REPLY ]] || printf '%s' "$REPLY" >"$seen.json"; }
+description_of() { seen_file "$1" "$2" && printf '%s' "$(<"$seen.json")"; }
 
 # is_set KIND NAME SETTINGS: does what the survey found have them?
 is_set() { has_settings "{\"is\": $3}" "$(description_of "$1" "$2")"; }
@@ -48,7 +50,8 @@ record_state() {
     esac
     [[ $state != foreign ]] || ! is_unfinished "$1" "$2" || state=ours
   fi
-  printf '%s' "$state" >"$(seen_file "$1" "$2")"
+  seen_file "$1" "$2"
+  printf '%s' "$state" >"$seen"
 }
 
 # read_tag KIND NAME: the project tag in REPLY (something else when it has none, or we may not see it); status 1 when
