@@ -21,6 +21,7 @@ from aws_faults import FaultyAws
 from emulator import aws_environment
 from fast_aws import fast_aws
 from filelock import FileLock
+from journey import Journey, moto_account, travel
 from moto import mock_aws
 from project_copy import SUBSCRIBERS, Project, account, account_like, copy_project
 
@@ -86,6 +87,13 @@ def own_deployed(tmp_path, quick_cli, set_up_once) -> Iterator[Project]:
     """The project after one set-up, for a test that changes it."""
     with account_like(set_up_once, tmp_path, quick_cli) as project:
         yield project
+
+
+@pytest.fixture(scope="session")
+def journey(tmp_path_factory, quick_cli) -> Journey:
+    """What came of the scripts on moto's server; tests that ask for it are in the xdist_group "journey"."""
+    with moto_account(tmp_path_factory.mktemp("journey"), quick_cli) as project:
+        return travel(project)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Each command that the scripts run is known, with its flags, to AWS CLI v1 (in .venv) and to v2 from 2.9.
 
-Commands come from dry runs and from recorded runs. What v1 takes, its own modules say; what v2 takes is in
-cli_v2_flags.json, written by the Python of AWS CLI 2.9.19 (the oldest that doctor.sh lets pass is 2.9):
+Commands come from a dry run on AWS and from the journey on moto's server. What v1 takes, its own modules
+say; what v2 takes is in cli_v2_flags.json, written by the Python of AWS CLI 2.9.19 (the oldest that doctor.sh
+lets pass is 2.9):
 
     python3 tests/cli_arguments.py < list_of_commands.json
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pytest
 from emulator import aws_environment
-from project_copy import BUCKET, SUBSCRIBERS, Project, account_like, copy_project
+from journey import Journey
+from project_copy import Project, copy_project
 
-pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("cli_versions")]
+pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("journey")]
 HERE = Path(__file__).resolve().parent
 V2 = json.loads((HERE / "cli_v2_flags.json").read_text())
 GLOBAL = {
@@ -37,6 +38,7 @@ ABSENT = "ResourceNotFoundException NoSuchBucket NotFound NoSuchEntity EntityNot
 ABSENT += " InvalidRequestException"
 # An `aws` of an account with nothing in it.
 EMPTY = f"""#!/bin/sh
+echo "$*" >>"$AWS_CALL_LOG"
 case "$*" in
 *get-caller-identity*) echo 123456789012 ;;
 *list-named-queries* | *list-event-source-mappings*) echo None ;;
@@ -46,61 +48,22 @@ esac
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory, quick_cli, set_up_once) -> dict[str, list[list[str]]]:
+def commands(tmp_path_factory, journey) -> dict[str, list[list[str]]]:
     """All that the scripts ran or would run: "SERVICE OPERATION" and the words after it, of each time."""
-    folder = tmp_path_factory.mktemp("versions")
-    found: dict[str, list[list[str]]] = {}
+    # AWS itself has more than an emulator: a bucket policy, a view, saved queries.
+    folder = tmp_path_factory.mktemp("aws")
+    (folder / "aws").write_text(EMPTY)
+    (folder / "aws").chmod(0o755)
+    environment = aws_environment()
+    environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
+    on_aws = Journey()
+    on_aws.go("dry run", Project(copy_project(folder / "project"), environment), "setup.sh", "--dry-run")
 
-    def note(words: list[str]) -> None:
-        if words[0] == "--endpoint-url":
-            words = words[2:]
+    found: dict[str, list[list[str]]] = {}
+    for words in [*on_aws.commands, *journey.commands]:
         length = 3 if words[1:2] == ["wait"] else 2
         found.setdefault(" ".join(words[:length]), []).append(words[length:])
-
-    def dry_run(project: Project, **settings: str) -> None:
-        text = project.succeed("setup.sh", "--dry-run", **SUBSCRIBERS | settings).stdout
-        words: list[str] = []
-        for word in [*shlex.split(re.sub(r"^# (?=aws )", "", text, flags=re.MULTILINE)), "aws"]:
-            if word == "aws" and words[:1] == ["aws"]:
-                note(words[1:])
-            words = [word] if word in ("aws", "export") else [*words, word]
-
-    def run(project: Project, *script: str, **settings: str) -> None:
-        project.run(*script, **SUBSCRIBERS | settings)
-        for line in project.calls.read_text().splitlines():
-            if " configure " not in f" {line} " and "--version" not in line:
-                note(line.split())
-
-    # AWS itself has more than an emulator: a bucket policy, a view, saved queries.
-    (folder / "bin").mkdir()
-    (folder / "bin/aws").write_text(EMPTY)
-    (folder / "bin/aws").chmod(0o755)
-    environment = aws_environment()
-    environment["PATH"] = f"{folder / 'bin'}{os.pathsep}{environment['PATH']}"
-    dry_run(Project(copy_project(folder / "aws"), environment))
-
-    with account_like(set_up_once, folder, quick_cli) as project:
-        client = project.client
-        (mapping,) = client("lambda").list_event_source_mappings(FunctionName="ProcessStockData")[
-            "EventSourceMappings"
-        ]
-        client("lambda").update_event_source_mapping(UUID=mapping["UUID"], BatchSize=7)
-        client("s3").delete_bucket_ownership_controls(Bucket=BUCKET)
-        client("s3").put_object(Bucket=BUCKET, Key="aws/lambda/x", Body=b"{}")
-        handler = project.folder / "lambdas/process_stock_data.py"
-        handler.write_text(handler.read_text() + "\n")
-        dry_run(project, SHARD_COUNT="2", RETENTION_DAYS="3", ALERT_PHONE_SIGNALS="BUY", BUCKET_NAME="other")
-        dry_run(project, STREAM_MODE="ON_DEMAND")
-        run(project, "doctor.sh", STREAM_NAME="other")
-        run(project, "deploy_lambdas.sh")
-        run(project, "redrive.sh")
-        run(project, "query.sh", "latest_quotes")
-        run(project, "alerts.sh", "list")
-        run(project, "alerts.sh", "subscribe", "sqs", "alerts", "--signals", "BUY")
-        run(project, "alerts.sh", "test")
-        run(project, "monitoring.sh", "--market-hours", "--cloudtrail", "--budget", "5")
-        run(project, "cleanup.sh", "--yes")
-    assert len(found) > 90
+    assert len(found) > 110
     return found
 
 
