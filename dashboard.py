@@ -867,8 +867,8 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
         placeholder="–",
         height=min(len(symbols), 10) * 35 + 38,
         on_select="rerun",
-        selection_mode="single-row-required",
-        selection_default={"selection": {"rows": [place]}},
+        selection_mode="single-cell",  # which arrow keys move
+        selection_default={"selection": {"cells": [(place, "Symbol")]}},
         alt="Watchlist: last price, change, trend and averages of each symbol",
         column_config={
             "Symbol": config.TextColumn(pinned=True, width=85),
@@ -883,8 +883,8 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
             "Anomaly": config.TextColumn(width=100),
         },
     )
-    rows = state.selection.rows
-    symbol = symbols[rows[0]] if rows and rows[0] < len(symbols) else symbols[place]
+    cells = state.selection.cells
+    symbol = symbols[cells[0][0]] if cells and cells[0][0] < len(symbols) else symbols[place]
     if symbol != symbols[place]:  # else the address may name one that is still to be found
         st.query_params["symbol"] = symbol
     return symbol
@@ -1032,7 +1032,7 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
         st.caption("No ticks of this symbol yet." if series.read_at > -math.inf else "Not read yet.")
         return
     start = start_of_range(series.newest, name)
-    series = feed.reach(symbol, format_timestamp(start), patience=1)
+    series = feed.reach(symbol, format_timestamp(start), patience=PATIENCE_SECONDS)
     seconds = RANGES[name][1 if look == "Candles" else 2]
     bars = draw_bars(series, start=start, seconds=seconds, short=settings.short, long=settings.long)
     sessions = cut_nights(bars)
@@ -1203,5 +1203,7 @@ def main() -> None:
     live(feed)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # for each browser
     main()
+else:  # once, as `streamlit run` starts the server: what takes long to import waits for the first browser
+    app = st.App(__file__)

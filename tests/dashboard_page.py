@@ -144,6 +144,12 @@ def eventually(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
     return result
 
 
+def settled(read: Callable[[], Any]) -> Any:
+    """What is read when it is the same twice, a moment apart."""
+    seen = [None]
+    return eventually(lambda: seen.append(read()) or (seen[-1] == seen[-2] and seen[-1]))
+
+
 class Page:
     """The page in a headless Chromium."""
 
@@ -188,6 +194,14 @@ class Page:
         actions = webdriver.ActionChains(self.driver)
         x, y = 16 - grid.size["width"] // 2, 36 + 35 * place + 17 - grid.size["height"] // 2
         actions.move_to_element_with_offset(grid, x, y).click().perform()
+
+    def press(self, key: str) -> None:
+        """Press a key, for what has the focus."""
+        webdriver.ActionChains(self.driver).send_keys(key).perform()
+
+    def chart(self) -> str:
+        """The name of the chart for a screen reader."""
+        return self.run("return document.querySelector('[data-testid=stVegaLiteChart]')?.ariaLabel ?? ''")
 
     def zoom(self) -> None:
         """Turn the wheel over the middle of the chart, with Ctrl."""

@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
-from dashboard_page import SETTINGS, Page, Tables, dashboard, eventually, need_browser, rendered
+from dashboard_page import SETTINGS, Page, Tables, dashboard, eventually, need_browser, rendered, settled
 from emulator import aws_environment, ministack
+from selenium.webdriver.common.keys import Keys
 from test_permissions import as_list
 
 import dashboard as dashboard_module
@@ -80,10 +81,13 @@ def test_page_shows_what_the_tables_hold_and_follows_them_without_a_reload(
     assert page.text(".strip").count("?") == 0  # the market is known, the bucket can be counted
     eventually(lambda: [row[1:3] for row in page.table(1)] == [[ODD, "▲ BUY"]])
 
-    page.select(1)
-    eventually(lambda: page.text("h2").startswith("^GSPC"))
-    page.zoom()
-    zoomed = eventually(lambda: (seen := page.times()) and page.times() == seen and seen)
+    page.select(2)
+    eventually(lambda: page.text("h2").startswith("BRK-B"))
+    page.press(Keys.ARROW_UP)
+    eventually(lambda: page.text("h2").startswith("^GSPC") and page.chart().startswith("Price of ^GSPC"))
+    whole = settled(page.times)
+    eventually(lambda: page.zoom() or page.times() != whole)
+    zoomed = settled(page.times)
     main = "document.querySelector('[data-testid=stMain]')"
     page.run(f"{main}.scrollTop = 100")
 
