@@ -147,7 +147,8 @@ def fast_aws(directory: Path) -> Iterator[Path]:
     folder = directory / "fast-aws"
     folder.mkdir(parents=True)
     address = str(folder / "socket")
-    (folder / "aws").write_text(CLIENT.format(python=sys.executable, address=address))
+    (folder / "python").symlink_to(sys.executable)  # whose own path may have a space, which #! cannot take
+    (folder / "aws").write_text(CLIENT.format(python=folder / "python", address=address))
     (folder / "aws").chmod(0o755)
     process = subprocess.Popen([sys.executable, __file__, address], env=aws_environment())
     try:
