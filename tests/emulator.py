@@ -74,7 +74,7 @@ def ministack(directory: Path, *, enforce_iam: bool = True, keep: bool = False) 
             cwd=directory,
         )
         try:
-            _wait_until_healthy(endpoint, process, directory / "ministack.log")
+            wait_until_it_answers(f"{endpoint}/_ministack/health", process, directory / "ministack.log")
             yield endpoint
         finally:
             process.terminate()
@@ -85,12 +85,13 @@ def ministack(directory: Path, *, enforce_iam: bool = True, keep: bool = False) 
                 process.wait()
 
 
-def _wait_until_healthy(endpoint: str, process: subprocess.Popen, log: Path) -> None:
+def wait_until_it_answers(url: str, process: subprocess.Popen, log: Path) -> None:
+    """Wait for a server that has just been started; fails with its log when it ends or takes a minute."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=2):
+            with urllib.request.urlopen(url, timeout=2):
                 return
         except OSError:
             time.sleep(0.05)
-    raise RuntimeError(f"MiniStack did not start:\n{log.read_text()}")
+    raise RuntimeError(f"{url} does not answer:\n{log.read_text()}")

@@ -12,14 +12,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emulator import ACCOUNT_ID, aws_environment, free_port
+from emulator import ACCOUNT_ID, aws_environment, free_port, wait_until_it_answers
 from project_copy import BUCKET, SUBSCRIBERS, Project, copy_project, snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,16 +77,17 @@ class Journey:
 @contextmanager
 def moto_account(folder: Path, quick_cli: Path) -> Iterator[Project]:
     """The project with an empty moto server and the quick CLI."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        env=aws_environment() | {"MOTO_ACCOUNT_ID": ACCOUNT_ID},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    port, log = free_port(), folder / "moto.log"
+    endpoint = f"http://127.0.0.1:{port}"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            env=aws_environment() | {"MOTO_ACCOUNT_ID": ACCOUNT_ID},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
-        endpoint = f"http://127.0.0.1:{port}"
-        wait_for(f"{endpoint}/moto-api/", process)
+        wait_until_it_answers(f"{endpoint}/moto-api/", process, log)
         environment = aws_environment(endpoint)
         environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
         project = Project(copy_project(folder / "project"), environment)
@@ -99,17 +98,6 @@ def moto_account(folder: Path, quick_cli: Path) -> Iterator[Project]:
     finally:
         process.terminate()
         process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError("moto's server did not start")
 
 
 def travel(project: Project) -> Journey:
