@@ -71,11 +71,11 @@ render() {
 
 # has_settings WANTED CURRENT (both JSON): does CURRENT hold all that WANTED names?
 has_settings() {
-  python3 "$SCRIPTS/lib/has_settings.py" "$1" "$2"
+  python3 -IS "$SCRIPTS/lib/has_settings.py" "$@" # starts without what only other programs need
 }
 
 # is_same POLICY POLICY: neither holds anything that the other one does not.
-is_same() { has_settings "$1" "$2" && has_settings "$2" "$1"; }
+is_same() { has_settings --same "$1" "$2"; }
 
 # shellcheck source=scripts/lib/calls.sh
 source "$SCRIPTS/lib/calls.sh"

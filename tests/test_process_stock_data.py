@@ -434,9 +434,9 @@ def make_schedule(rng: random.Random) -> Schedule:
 FAULTS = ("throttled", "error", "unreachable", "lost", "partial", "denied", "killed", "killed_after")
 
 
-@pytest.mark.parametrize("part", parts(4))  # so that they run beside each other
+@pytest.mark.parametrize("part", parts(8))  # so that they run beside each other
 @settings(
-    max_examples=50,
+    max_examples=25,
     derandomize=True,
     deadline=None,
     database=None,

@@ -747,9 +747,9 @@ def test_lambda_handler_error_that_no_retry_mends_is_raised(
 FAULTS = ("throttled", "error", "unreachable", "lost", "denied", "killed", "killed_after")
 
 
-@pytest.mark.parametrize("part", parts(2))
+@pytest.mark.parametrize("part", parts(3))
 @settings(
-    max_examples=15,
+    max_examples=10,
     derandomize=True,
     deadline=None,
     database=None,

@@ -1,6 +1,7 @@
 """Exit status 0 when the second JSON document holds everything that the first one names, 1 when it does not.
 
     has_settings.py WANTED CURRENT
+    has_settings.py --same ONE OTHER     and neither holds anything that the other one does not
 
 AWS describes a resource with more than was asked for (dates, defaults), so the two are never simply equal.
 Objects are compared key by key, lists item by item; but in policies AWS may give back a list of strings in
@@ -31,4 +32,5 @@ def parse(text: str) -> object:
 
 
 if __name__ == "__main__":
-    sys.exit(not holds(parse(sys.argv[2]), parse(sys.argv[1])))
+    wanted, current = map(parse, sys.argv[-2:])
+    sys.exit(not (holds(current, wanted) and ("--same" not in sys.argv or holds(wanted, current))))
