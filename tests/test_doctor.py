@@ -44,7 +44,7 @@ def test_before_set_up_tools_and_settings_are_looked_at_and_setup_is_named(proje
 
 
 @pytest.mark.emulator
-def test_after_set_up_all_is_well_and_a_check_that_fails_says_so_while_the_others_go_on(deployed):
+def test_after_set_up_all_is_well_and_a_check_that_fails_says_so_while_the_others_go_on(deployed, tmp_path):
     before = snapshot(deployed)
     status, lines = doctor(deployed, **SUBSCRIBERS)
     assert (status, wrong(lines)) == (0, [])
@@ -67,11 +67,13 @@ def test_after_set_up_all_is_well_and_a_check_that_fails_says_so_while_the_other
     assert any(line.startswith("note   no ticks of AAPL yet: start the producer") for line in lines)
     assert snapshot(deployed) == before
 
-    status, again = doctor(deployed, **SUBSCRIBERS, AWS_FAIL_AT="30")
+    project = Project(copy_project(tmp_path / "project"), dict(deployed.environment))
+    project.put_in_front_of_aws("*'glue get-table '*) echo 'injected: no answer' >&2; exit 255 ;;")
+    status, again = doctor(project, **SUBSCRIBERS)
     assert status == 0
     (other,) = [line for line in again if line not in lines]
     assert other.startswith("?      ")
-    assert other.endswith("injected: the command did not reach AWS")
+    assert other.endswith("injected: no answer")
     assert len(again) == len(lines)
 
 
