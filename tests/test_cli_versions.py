@@ -58,6 +58,7 @@ def commands(tmp_path_factory, journey) -> dict[str, list[list[str]]]:
     environment["PATH"] = f"{folder}{os.pathsep}{environment['PATH']}"
     on_aws = Journey()
     on_aws.go("dry run", Project(copy_project(folder / "project"), environment), "setup.sh", "--dry-run")
+    assert on_aws.steps["dry run"].returncode == 0, on_aws.steps["dry run"].stderr
 
     found: dict[str, list[list[str]]] = {}
     for words in [*on_aws.commands, *journey.commands]:

@@ -7,6 +7,16 @@ import pytest
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("journey")]
 
 
+def test_every_step_succeeds_but_those_with_something_wrong(journey):
+    failed = {name: done.stderr for name, done in journey.steps.items() if done.returncode}
+    assert set(failed) == {
+        "doctor of a sick one",
+        "doctor of another stream",
+        "redrive of a batch",
+        "query",
+    }, failed
+
+
 def test_set_up_makes_everything_and_a_second_time_changes_nothing(journey):
     assert journey.steps["set-up"].returncode == 0, journey.steps["set-up"].stderr
     assert journey.steps["second set-up"].returncode == 0, journey.steps["second set-up"].stderr
