@@ -24,7 +24,7 @@ main() {
   TEMPORARY=$(mktemp -d)
   trap 'stop' EXIT
   trap 'exit 130' INT TERM HUP
-  ensure_venv requirements-local.txt
+  ensure_venv requirements/local.txt
   while read -r cli; do
     [[ ${#clis[@]} -gt 1 || -z $cli || $("$cli" --version 2>&1) != aws-cli/2* ]] || clis+=("$cli")
   done <<<"$(type -aP aws)"

@@ -9,7 +9,7 @@
 #   --csv    comma-separated values, as wide as they are
 #
 # Rows go to standard output, all else to standard error. AWS_ENDPOINT_URL sends it to an emulator instead of AWS;
-# there it needs requirements-athena.txt. Ctrl-C stops the query. Exit status 1 when it failed or there is no data.
+# there it needs requirements/athena.txt. Ctrl-C stops the query. Exit status 1 when it failed or there is no data.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"

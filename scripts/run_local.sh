@@ -38,7 +38,7 @@ main() {
   load_settings
   start_jobs
   log '1/4 Python packages'
-  run ensure_venv requirements-local.txt
+  run ensure_venv requirements/local.txt
   use_no_other_aws
   choose_source
   open_state "$source"

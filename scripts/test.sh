@@ -18,7 +18,7 @@ main() {
     -h | --help) usage 0 ;;
   esac
   trap 'release_locks' EXIT
-  ensure_venv requirements-dev.txt
+  ensure_venv requirements/dev.txt
   export PATH=$VENV/bin:$PATH
   cd "$ROOT"
   ruff check

@@ -44,10 +44,11 @@ def make_venv(root):
     (environment / "bin" / "pip").write_text(f"#!{environment}/bin/python\n")
     (environment / "bin" / "aws").write_text('#!/bin/sh\nexec "${0%/*}/python" -m awscli "$@"\n')
     (environment / "bin" / "aws").chmod(0o755)
-    (environment / "installed").mkdir()
-    requirements = "".join(path.read_text() for path in sorted(root.glob("requirements*.txt")))
-    for path in root.glob("requirements*.txt"):
-        (environment / "installed" / path.name).write_text(requirements)
+    (environment / "installed" / "requirements").mkdir(parents=True)
+    files = [root / "requirements.txt", *sorted((root / "requirements").glob("*.txt"))]
+    for path in files:
+        marker = environment / "installed" / path.relative_to(root)
+        marker.write_text("".join(file.read_text() for file in files))
 
 
 def clean_environment(**more):
@@ -300,7 +301,7 @@ def test_machine_without_a_python_that_will_do_is_told_what_to_install(checkout,
     assert len(result.stderr.splitlines()) == 2
 
 
-def is_installed(root, file="requirements-local.txt"):
+def is_installed(root, file="requirements/local.txt"):
     parts = "".join(f"source scripts/{part}.sh; " for part in ("common", "lib/lock", "lib/python_env"))
     return (
         subprocess.run(["bash", "-c", f'{parts} is_installed "$1"', "bash", file], cwd=root).returncode == 0

@@ -6,7 +6,7 @@ translate_query() {
   local python=$ROOT/.venv/bin/python
   [[ -x $python ]] || python=python3
   "$python" -c 'import sqlglot' 2>/dev/null ||
-    die 'a query on the emulator needs sqlglot: .venv/bin/pip install -r requirements-athena.txt'
+    die 'a query on the emulator needs sqlglot: .venv/bin/pip install -r requirements/athena.txt'
   "$python" "$SCRIPTS/lib/local_query.py" "$1" ${literals[@]+"${literals[@]}"} >"$TEMPORARY/translated.sql" || exit 1
   literals=()
 }

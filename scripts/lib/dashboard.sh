@@ -11,10 +11,10 @@ after_first_tick() {
     sleep 0.5
   done
   # In a subshell: queries do not need the page.
-  if [[ $2 == yes ]] && (ensure_venv requirements-dashboard.txt --upgrade-strategy only-if-needed); then
+  if [[ $2 == yes ]] && (ensure_venv requirements/dashboard.txt --upgrade-strategy only-if-needed); then
     launch_dashboard "$1" &
   fi
-  ensure_venv requirements-athena.txt --ignore-installed --no-deps
+  ensure_venv requirements/athena.txt --ignore-installed --no-deps
   wait
 }
 

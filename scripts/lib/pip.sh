@@ -18,13 +18,16 @@ pip_install() {
   log "installed $file in $((SECONDS - begin)) s"
 }
 
-# A file that names others ("-r FILE") stands for them too.
+# A file that names others ("-r FILE", from its own folder) stands for them too.
 mark_installed() {
   local file
-  mkdir -p "$VENV/installed"
+  mkdir -p "$VENV/installed/requirements"
   requirements >"$VENV/installed/$1"
   while read -r file; do
-    mark_installed "$file"
+    case $file in
+      ../*) mark_installed "${file#../}" ;;
+      *) mark_installed "requirements/$file" ;;
+    esac
   done < <(sed -n 's/^-r //p' "$ROOT/$1")
 }
 

@@ -32,7 +32,7 @@ is_sound() {
 }
 
 is_installed() { [[ -f $VENV/installed/$1 ]] && is_sound && requirements | cmp -s - "$VENV/installed/$1"; }
-requirements() { cat "$ROOT"/requirements*.txt; }
+requirements() { cat "$ROOT"/requirements.txt "$ROOT"/requirements/*.txt; }
 
 make_venv() {
   find_python
