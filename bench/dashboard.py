@@ -30,9 +30,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import botocore.client  # noqa: E402
-from dashboard_page import Page, Tables, dashboard, eventually  # noqa: E402
-from emulator import aws_environment, ministack  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
+
+from helpers.dashboard_page import Page, Tables, dashboard, eventually  # noqa: E402
+from helpers.emulator import aws_environment, ministack  # noqa: E402
 
 SYMBOLS, TICKS, LISTED, ON_PAGE = 50, 2340, 500, 25
 OPENINGS, REFRESHES, REFRESH_SECONDS = 3, 9, 3

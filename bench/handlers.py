@@ -50,8 +50,8 @@ import tutorial  # noqa: E402
 from botocore.awsrequest import AWSResponse  # noqa: E402
 from moto import mock_aws  # noqa: E402
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse  # noqa: E402
-from stream_driver import dynamodb_record, kinesis_record  # noqa: E402
 
+from helpers.stream_driver import dynamodb_record, kinesis_record  # noqa: E402
 from stream_stock_data import build_tick, format_timestamp  # noqa: E402
 
 LATENCY = {"dynamodb": 0.005, "s3": 0.030, "sns": 0.020}  # seconds a call

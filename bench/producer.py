@@ -28,8 +28,8 @@ import boto3
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from emulator import aws_environment, ministack  # noqa: E402
-from yahoo import YahooStandIn, market  # noqa: E402
+from helpers.emulator import aws_environment, ministack  # noqa: E402
+from helpers.yahoo import YahooStandIn, market  # noqa: E402
 
 LATENCY = 0.15
 SIZES = {1: 1, 50: 1, 500: 1, 5000: 5}  # symbols: shards

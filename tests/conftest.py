@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
-from string import Template
 from types import ModuleType
-from typing import Any
 
-import boto3
 import botocore.session
 import pytest
 import time_machine
-from aws_faults import FaultyAws
-from emulator import aws_environment
-from fast_aws import fast_aws
 from filelock import FileLock
-from journey import Journey, moto_account, travel
 from moto import mock_aws
-from project_copy import SUBSCRIBERS, Project, account, account_like, copy_project
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.aws_faults import FaultyAws
+from helpers.checkout import load_module
+from helpers.emulator import aws_environment
+from helpers.fast_aws import fast_aws
+from helpers.journey import Journey, moto_account, travel
+from helpers.mocked_aws import LOADER, Bucket, Table, Topic, resource
+from helpers.project_copy import SUBSCRIBERS, Project, account, account_like, copy_project
+
 NOW = "2026-11-20T20:00:00Z"  # a Friday in New York's trading hours
-SETTINGS = {
-    "ACCOUNT_ID": "123456789012",
-    "AWS_REGION": "us-east-1",
-    "TABLE_NAME": "stock-market-data",
-    "ALERTS_TABLE_NAME": "stock-trend-alerts",
-    "BUCKET_NAME": "stock-market-data-bucket-123456789012-us-east-1",
-    "SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:Stock_Trend_Alerts",
-    "SMA_SHORT": "5",
-    "SMA_LONG": "20",
-    "ANOMALY_PERCENT": "5",
-    "ALERT_MAX_AGE_MINUTES": "15",
-    "ALERT_COOLDOWN_MINUTES": "0",
-    "RETENTION_DAYS": "30",
-}
 
 
 @pytest.fixture(scope="session")
@@ -109,11 +91,6 @@ def offline(copy, tmp_path) -> Project:
     )
 
 
-def resource(name: str) -> dict[str, Any]:
-    """What scripts/resources/NAME.json deploys, its placeholders filled."""
-    return json.loads(Template((ROOT / f"scripts/resources/{name}.json").read_text()).substitute(SETTINGS))
-
-
 @pytest.fixture
 def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials and a region that are nobody's."""
@@ -140,10 +117,6 @@ def faults() -> Iterator[FaultyAws]:
         yield faulty
 
 
-client = cache(boto3.client)  # making one takes longer than most tests
-LOADER = botocore.session.create_loader()  # reads the definition of a service once, not once a test
-
-
 @pytest.fixture
 def mocked_aws(
     aws_credentials: None, clock: time_machine.Coordinates, faults: FaultyAws, monkeypatch: pytest.MonkeyPatch
@@ -152,79 +125,6 @@ def mocked_aws(
     monkeypatch.setattr(botocore.session, "create_loader", lambda *paths: LOADER)
     with mock_aws():
         yield
-
-
-class Table:
-    """A DynamoDB table as scripts/resources/NAME.json defines it."""
-
-    def __init__(self, name: str) -> None:
-        self.definition = resource(name)
-        self.client = client("dynamodb")
-        self.client.create_table(**self.definition)
-
-    def items(self) -> list[dict[str, dict]]:
-        """All items, in DynamoDB's own form."""
-        pages = self.client.get_paginator("scan").paginate(TableName=self.definition["TableName"])
-        return [item for page in pages for item in page["Items"]]
-
-    def put(self, *items: dict[str, dict]) -> None:
-        """Put up to 25 items."""
-        puts = [{"PutRequest": {"Item": item}} for item in items]
-        self.client.batch_write_item(RequestItems={self.definition["TableName"]: puts})
-
-    def empty(self) -> None:
-        """Make the table anew."""
-        self.client.delete_table(TableName=self.definition["TableName"])
-        self.client.create_table(**self.definition)
-
-
-class Bucket:
-    """The bucket."""
-
-    def __init__(self) -> None:
-        self.name = SETTINGS["BUCKET_NAME"]
-        self.client = client("s3")
-        self.client.create_bucket(Bucket=self.name)
-
-    def keys(self, prefix: str = "") -> list[str]:
-        """The keys of the objects under a prefix."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
-        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-
-    def objects(self, prefix: str = "") -> dict[str, bytes]:
-        """Bodies by key."""
-        keys = self.keys(prefix)
-        return {key: self.client.get_object(Bucket=self.name, Key=key)["Body"].read() for key in keys}
-
-    def put(self, key: str, body: bytes) -> None:
-        """Put an object."""
-        self.client.put_object(Bucket=self.name, Key=key, Body=body)
-
-    def empty(self) -> None:
-        """Delete all objects."""
-        if keys := [{"Key": key} for key in self.keys()]:
-            self.client.delete_objects(Bucket=self.name, Delete={"Objects": keys})
-
-
-class Topic:
-    """The topic, with a queue that gets every message."""
-
-    def __init__(self) -> None:
-        sns = client("sns")
-        self.arn = sns.create_topic(Name=SETTINGS["SNS_TOPIC_ARN"].rpartition(":")[2])["TopicArn"]
-        self.sqs = client("sqs")
-        self.url = self.sqs.create_queue(QueueName="messages")["QueueUrl"]
-        queue_arn = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])
-        sns.subscribe(TopicArn=self.arn, Protocol="sqs", Endpoint=queue_arn["Attributes"]["QueueArn"])
-
-    def messages(self) -> list[dict[str, Any]]:
-        """The envelopes that have come since the last call, oldest first."""
-        result = []
-        while messages := self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10).get("Messages"):
-            for message in messages:
-                result.append(json.loads(message["Body"]))
-                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
-        return result
 
 
 @pytest.fixture
@@ -260,9 +160,7 @@ def load_handler(
     def load(name: str, **settings: str) -> ModuleType:
         for variable, value in (resource(name)["Environment"]["Variables"] | settings).items():
             monkeypatch.setenv(variable, value)
-        spec = importlib.util.spec_from_file_location(name, ROOT / f"lambdas/{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = load_module(f"lambdas/{name}.py")
         faults.calls.clear()
         return module
 

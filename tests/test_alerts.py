@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import time
@@ -11,8 +10,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from emulator import ACCOUNT_ID
-from project_copy import ROOT, TOPIC_ARN, Project, account
+
+from helpers.checkout import load_module
+from helpers.emulator import ACCOUNT_ID
+from helpers.project_copy import TOPIC_ARN, Project, account
 
 pytestmark = pytest.mark.xdist_group("alerts")
 
@@ -247,13 +248,6 @@ def test_bad_input_is_one_clear_line(offline, arguments, hint):
     assert hint in line
 
 
-def script(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/lib/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("signal", ["BUY", "SELL", "ANOMALY"])
 def test_test_alert_has_the_form_of_a_real_one(load_handler, alerts_table, monkeypatch, signal):
     handler = load_handler("stock_trend_analysis")
@@ -265,7 +259,9 @@ def test_test_alert_has_the_form_of_a_real_one(load_handler, alerts_table, monke
         0, alert | {"alert_id": f"2026-11-20T20:00:00.000Z#{signal}", "message": f"{signal} AAPL"}
     )
     now = datetime(2026, 11, 20, 20, tzinfo=UTC)
-    made = script("test_alert").build(published["TopicArn"], "AAPL", signal, "5", "20", now=now)
+    made = load_module("scripts/lib/test_alert.py").build(
+        published["TopicArn"], "AAPL", signal, "5", "20", now=now
+    )
     assert made.keys() == published.keys()
     assert made["MessageStructure"] == published["MessageStructure"]
     assert made["MessageAttributes"] == published["MessageAttributes"]
@@ -294,4 +290,4 @@ def test_test_alert_has_the_form_of_a_real_one(load_handler, alerts_table, monke
 )
 def test_filter_is_judged_as_sns_does_or_not_at_all(policy, verdict):
     attributes = {"symbol": "AAPL", "signal": "BUY"}
-    assert script("filter_verdict").verdict(policy, attributes) == verdict
+    assert load_module("scripts/lib/filter_verdict.py").verdict(policy, attributes) == verdict

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlglot
-from athena_data import Archive, Athena, make_archive, translate
-from conftest import ROOT
-from emulator import ministack
 from sqlglot import exp
+
+from helpers.athena_data import Archive, Athena, make_archive, translate
+from helpers.checkout import ROOT
+from helpers.emulator import ministack
 
 FILES = sorted((ROOT / "athena").glob("*.sql"))
 DAYS = "9"

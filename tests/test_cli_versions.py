@@ -4,7 +4,7 @@ Commands come from a dry run on AWS and from the journey on moto's server. What 
 say; what v2 takes is in cli_v2_flags.json, written by the Python of AWS CLI 2.9.19 (the oldest that doctor.sh
 lets pass is 2.9):
 
-    python3 tests/cli_arguments.py < list_of_commands.json
+    python3 tests/helpers/cli_arguments.py < list_of_commands.json
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from emulator import aws_environment
-from journey import Journey
-from project_copy import Project, copy_project
+
+from helpers.checkout import ROOT
+from helpers.emulator import aws_environment
+from helpers.journey import Journey
+from helpers.project_copy import Project, copy_project
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("journey")]
-HERE = Path(__file__).resolve().parent
-V2 = json.loads((HERE / "cli_v2_flags.json").read_text())
+HELPERS = ROOT / "tests/helpers"
+V2 = json.loads((HELPERS / "cli_v2_flags.json").read_text())
 GLOBAL = {
     "--cli-connect-timeout",
     "--cli-read-timeout",
@@ -74,7 +76,7 @@ def flags(words: list[str]) -> set[str]:
 
 def taken_by(python: str, commands: list[str]) -> dict[str, dict[str, str]]:
     """What a CLI takes, by the Python that has its modules: the flags of each command, and their types."""
-    script = [python, str(HERE / "cli_arguments.py")]
+    script = [python, str(HELPERS / "cli_arguments.py")]
     environment = aws_environment()
     done = subprocess.run(
         script, input=json.dumps(commands), env=environment, capture_output=True, text=True, check=True

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 import streamlit as st
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
-from conftest import LOADER
-from dashboard_page import SETTINGS, Tables, eventually
 from moto import mock_aws
 from streamlit.testing.v1 import AppTest
 
 import dashboard
+from helpers.dashboard_page import SETTINGS, Tables, eventually
+from helpers.mocked_aws import LOADER
 from stream_stock_data import format_timestamp
 
 PAGE = str(Path(dashboard.__file__))

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
-from dashboard_page import SETTINGS, Page, Tables, dashboard, eventually, need_browser, rendered, settled
-from emulator import aws_environment, ministack
 from selenium.webdriver.common.keys import Keys
-from test_permissions import as_list
 
 import dashboard as dashboard_module
+from helpers.checkout import as_list, rendered
+from helpers.dashboard_page import SETTINGS, Page, Tables, dashboard, eventually, need_browser, settled
+from helpers.emulator import aws_environment, ministack
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("dashboard")]
 
@@ -39,7 +39,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tables]:
 @pytest.fixture(scope="module")
 def address(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page's server, as a user who has the read-only policy and nothing else."""
-    credentials = tables.user("viewer", rendered("policies/dashboard.json"))
+    credentials = tables.user("viewer", rendered("scripts/policies/dashboard.json", SETTINGS))
     directory = tmp_path_factory.mktemp("server")
     settings = credentials | {"STOCK_SYMBOLS": ",".join(SYMBOLS), "TZ": "America/New_York"}
     with dashboard(directory, tables.endpoint, **settings) as address:
@@ -121,7 +121,7 @@ def test_page_goes_on_by_itself_after_the_tables_were_away(page: Page, tables: T
     eventually(lambda: "No such table" in page.text("[data-testid=stAlert]"))
     assert "scripts/setup.sh" in page.text("[data-testid=stAlert]")
 
-    tables.dynamodb.create_table(**rendered("resources/ticks_table.json"))
+    tables.dynamodb.create_table(**rendered("scripts/resources/ticks_table.json", SETTINGS))
     eventually(lambda: "No ticks yet" in page.text("[data-testid=stAlert]"))
     eventually(lambda: "python stream_stock_data.py" in page.text("[data-testid=stAlert]"))
     tables.put_ticks("AAPL", [77.0], newest=datetime.now(UTC), source="simulated")
@@ -136,7 +136,7 @@ def permissions() -> list[tuple[str, str, str]]:
     """(Sid, action, resource) of all that the policy allows."""
     return [
         (statement["Sid"], action, statement["Resource"])
-        for statement in rendered("policies/dashboard.json")["Statement"]
+        for statement in rendered("scripts/policies/dashboard.json", SETTINGS)["Statement"]
         for action in as_list(statement["Action"])
     ]
 
@@ -145,7 +145,7 @@ def permissions() -> list[tuple[str, str, str]]:
 def test_policy_less_one_permission_is_denied(
     sid: str, action: str, resource: str, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = rendered("policies/dashboard.json")
+    policy = rendered("scripts/policies/dashboard.json", SETTINGS)
     for statement in policy["Statement"]:
         if statement["Sid"] == sid:
             statement["Action"] = [kept for kept in as_list(statement["Action"]) if kept != action]
@@ -177,7 +177,7 @@ def test_policy_less_one_permission_is_denied(
 def test_policy_shows_of_the_bucket_only_what_is_counted(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = tables.user("curious", rendered("policies/dashboard.json"))
+    keys = tables.user("curious", rendered("scripts/policies/dashboard.json", SETTINGS))
     for name, value in (aws_environment(tables.endpoint) | keys).items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)

@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, copy_project, snapshot
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.checkout import ROOT
+from helpers.project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, copy_project, snapshot
+
 sys.path.append(str(ROOT / "scripts/lib"))
-import tick_age  # noqa: E402
+import tick_age
 
 NOW = datetime(2026, 11, 20, 20, 0, tzinfo=UTC)  # a Friday in New York's trading hours
 

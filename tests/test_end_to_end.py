@@ -18,12 +18,13 @@ from typing import Any
 import boto3
 import pandas as pd
 import pytest
-from emulator import ACCOUNT_ID, aws_environment, ministack
-from yahoo import YahooStandIn
+
+from helpers.checkout import ROOT
+from helpers.emulator import ACCOUNT_ID, aws_environment, ministack
+from helpers.yahoo import YahooStandIn
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("end_to_end")]
 
-ROOT = Path(__file__).resolve().parent.parent
 BUCKET = f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1"
 TOPIC_ARN = f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:Stock_Trend_Alerts"
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
+from helpers.checkout import ROOT
 from stream_stock_data import build_tick
 
-ROOT = Path(__file__).resolve().parent.parent
 TABLE = json.loads((ROOT / "athena" / "stock_data_table.json").read_text())
 COLUMNS = {column["Name"]: column["Type"] for column in TABLE["StorageDescriptor"]["Columns"]}
 QUOTE = {

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import boto3
 import pytest
-from conftest import ROOT, SETTINGS, resource
-from make_events import make_events
 from moto.server import ThreadedMotoServer
+
+from helpers.checkout import ROOT
+from helpers.make_events import make_events
+from helpers.mocked_aws import SETTINGS, resource
 
 BOTO3 = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3")
 RUN = """
@@ -121,7 +123,7 @@ def test_handlers_pasted_alone_run_the_test_events_of_the_console(
 
 
 def test_events_are_what_producer_and_handler_make_today(aws_credentials, monkeypatch):
-    """If this fails, run tests/make_events.py."""
+    """If this fails, run tests/helpers/make_events.py."""
     for name, value in resource("process_stock_data")["Environment"]["Variables"].items():
         monkeypatch.setenv(name, value)
     files = {path.name: json.loads(path.read_text()) for path in (ROOT / "tests/events").glob("*.json")}

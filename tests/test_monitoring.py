@@ -10,12 +10,13 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from string import Template
 from zoneinfo import ZoneInfo
 
 import pytest
-from emulator import ACCOUNT_ID
-from project_copy import BUCKET, ROOT, Project, account_like, snapshot, timeless
+
+from helpers.checkout import ROOT, rendered
+from helpers.emulator import ACCOUNT_ID
+from helpers.project_copy import BUCKET, Project, account_like, snapshot, timeless
 
 pytestmark = pytest.mark.xdist_group("monitoring")
 
@@ -284,9 +285,9 @@ def test_bad_input_is_one_clear_line(offline, arguments, hint):
     assert hint in line
 
 
-def rendered(name: str, **values: str) -> dict:
+def resource(name: str, **values: str) -> dict:
     values |= {"OPERATIONS_TOPIC_ARN": TOPIC_ARN, "AWS_REGION": "us-east-1", "STREAM_NAME": "s"}
-    return json.loads(Template((RESOURCES / f"{name}.json").read_text()).substitute(TABLE_NAME="t", **values))
+    return rendered(f"scripts/resources/{name}.json", values | {"TABLE_NAME": "t"})
 
 
 def own_metrics(function: str) -> set[str]:
@@ -304,14 +305,14 @@ def all_metrics() -> list[tuple[str, str, str, str]]:
     metrics = []
     for function in FUNCTIONS:
         for path in RESOURCES.glob("alarm_*.json"):
-            alarm = rendered(path.stem, FUNCTION=function)
+            alarm = resource(path.stem, FUNCTION=function)
             watches = [
                 each["MetricStat"]["Metric"] for each in alarm.get("Metrics", []) if "MetricStat" in each
             ]
             for each in watches or [alarm]:
                 (dimension,) = each["Dimensions"]
                 metrics.append((each["Namespace"], each["MetricName"], dimension["Name"], dimension["Value"]))
-    for widget in rendered("dashboard")["widgets"]:
+    for widget in resource("dashboard")["widgets"]:
         metrics += [tuple(metric[:4]) for metric in widget["properties"]["metrics"]]
     return metrics
 
@@ -334,7 +335,7 @@ def test_summary_counts_the_metrics_that_the_functions_make():
 
 
 def test_no_data_alarm_goes_off_only_while_new_york_trades():
-    alarm = rendered("alarm_no_data")
+    alarm = resource("alarm_no_data")
     expressions = {each["Id"]: each["Expression"] for each in alarm["Metrics"] if "Expression" in each}
     assert expressions.pop("stored") == "FILL(ticks, 0)"
     (expression,) = expressions.values()

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from string import Template
 from typing import Any
 from uuid import uuid4
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from emulator import ACCOUNT_ID, aws_environment, ministack
+
+from helpers.checkout import as_list, load_module, rendered
+from helpers.emulator import ACCOUNT_ID, aws_environment, ministack
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("permissions")]
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {
     "ACCOUNT_ID": ACCOUNT_ID,
     "AWS_REGION": "us-east-1",
@@ -33,11 +31,6 @@ SETTINGS = {
 HANDLERS = ("process_stock_data", "stock_trend_analysis")
 
 
-def rendered(path: str) -> dict[str, Any]:
-    """A JSON file of scripts/ as the scripts deploy it."""
-    return json.loads(Template((ROOT / "scripts" / path).read_text()).substitute(SETTINGS))
-
-
 def own_permissions() -> list[tuple[str, str, str, str]]:
     """(handler, Sid, action, resource) of all that the policies allow for the handlers' own calls.
 
@@ -46,16 +39,12 @@ def own_permissions() -> list[tuple[str, str, str, str]]:
     """
     permissions = []
     for handler in HANDLERS:
-        for statement in rendered(f"policies/{handler}.json")["Statement"]:
+        for statement in rendered(f"scripts/policies/{handler}.json", SETTINGS)["Statement"]:
             if not statement["Sid"].startswith("Lambda"):
                 for action in as_list(statement["Action"]):
                     for resource in as_list(statement["Resource"]):
                         permissions.append((handler, statement["Sid"], action, resource))
     return permissions
-
-
-def as_list(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
 
 
 def without(policy: dict[str, Any], sid: str, action: str, resource: str) -> dict[str, Any]:
@@ -78,7 +67,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with ministack(tmp_path_factory.mktemp("permissions")) as url:
         root = root_session(url)
         for table in ("ticks_table", "alerts_table"):
-            root("dynamodb").create_table(**rendered(f"resources/{table}.json"))
+            root("dynamodb").create_table(**rendered(f"scripts/resources/{table}.json", SETTINGS))
         root("s3").create_bucket(Bucket=SETTINGS["BUCKET_NAME"])
         root("sns").create_topic(Name="Stock_Trend_Alerts")
         yield url
@@ -118,10 +107,7 @@ def call_as(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, di
         ).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-        spec = importlib.util.spec_from_file_location("lambda_function", ROOT / f"lambdas/{handler}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.lambda_handler(event, None)
+        return load_module(f"lambdas/{handler}.py").lambda_handler(event, None)
 
     return call
 
@@ -171,7 +157,9 @@ EVENTS = {"process_stock_data": kinesis_event, "stock_trend_analysis": table_eve
 
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_policy_of_the_role_is_enough_for_the_handler(handler: str, call_as: Callable, endpoint: str) -> None:
-    answer = call_as(handler, rendered(f"policies/{handler}.json"), f"ENOUGH-{handler[0].upper()}")
+    answer = call_as(
+        handler, rendered(f"scripts/policies/{handler}.json", SETTINGS), f"ENOUGH-{handler[0].upper()}"
+    )
     assert answer == {"batchItemFailures": []}
     if handler == "stock_trend_analysis":
         alerts = root_session(endpoint)("dynamodb").scan(TableName=SETTINGS["ALERTS_TABLE_NAME"])["Items"]
@@ -182,7 +170,7 @@ def test_policy_of_the_role_is_enough_for_the_handler(handler: str, call_as: Cal
 def test_policy_less_one_permission_is_denied(
     handler: str, sid: str, action: str, resource: str, call_as: Callable
 ) -> None:
-    policy = without(rendered(f"policies/{handler}.json"), sid, action, resource)
+    policy = without(rendered(f"scripts/policies/{handler}.json", SETTINGS), sid, action, resource)
     with pytest.raises(ClientError) as denied:
         call_as(handler, policy, f"LESS-{uuid4().hex}")
     assert denied.value.response["Error"]["Code"] in {

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from parliament import analyze_policy_string
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.checkout import ROOT, as_list, rendered
+
 POLICIES = ROOT / "scripts" / "policies"
 VALUES = {
     "ACCOUNT_ID": "123456789012",
@@ -64,14 +64,9 @@ WITHOUT_ARN = {
 
 
 def render(name: str) -> dict:
-    text = re.sub(r"\$\{([A-Z_]+)\}", lambda match: VALUES[match[1]], (POLICIES / name).read_text())
-    policy = json.loads(text)
+    policy = rendered(f"scripts/policies/{name}", VALUES)
     # A queue may have a policy already: the file is the statement that is added to it.
     return policy if "Statement" in policy else {"Version": "2012-10-17", "Statement": [policy]}
-
-
-def as_list(value: object) -> list:
-    return value if isinstance(value, list) else [value]
 
 
 def actions(name: str, sid: str = "") -> set[str]:

@@ -15,15 +15,15 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
-from aws_faults import FaultyAws, Killed, seeded
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
-from conftest import Bucket, Table, resource
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from parts import parts
-from stream_driver import EventSourceMapping, kinesis_record, sequence_number
 
+from helpers.aws_faults import FaultyAws, Killed, seeded
+from helpers.mocked_aws import Bucket, Table, resource
+from helpers.parts import parts
+from helpers.stream_driver import EventSourceMapping, kinesis_record, sequence_number
 from stream_stock_data import build_tick, format_timestamp
 
 START = datetime(2026, 11, 20, 19, 0, tzinfo=UTC)

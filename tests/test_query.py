@@ -18,10 +18,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from athena_data import BUCKET, DATABASE, WORKGROUP, Athena
-from emulator import ACCOUNT_ID, aws_environment, ministack
-from project_copy import ROOT, Project, copy_project
 
+from helpers.athena_data import BUCKET, DATABASE, WORKGROUP, Athena
+from helpers.checkout import ROOT
+from helpers.emulator import ACCOUNT_ID, aws_environment, ministack
+from helpers.project_copy import Project, copy_project
 from stream_stock_data import build_tick
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("query")]

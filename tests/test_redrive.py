@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from project_copy import BUCKET, ROOT
-from stream_driver import kinesis_record
 
+from helpers.checkout import ROOT
+from helpers.project_copy import BUCKET
+from helpers.stream_driver import kinesis_record
 from stream_stock_data import build_tick
 
 KEY = "aws/lambda/0b1c/shardId-000000000000/2026/01/05/2026-01-05T15.00.00-9d8e"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -16,13 +15,13 @@ import urllib.request
 import venv
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import boto3
 import pandas as pd
 import pytest
 
-REPOSITORY = Path(__file__).parent.parent
+from helpers.checkout import ROOT, load_module
+
 RUN_SECONDS = 120
 
 
@@ -31,7 +30,7 @@ def checkout(tmp_path):
     """A copy of the repository that has a .venv with everything, without installing anything."""
     root = tmp_path / "my checkout"
     leave_out = shutil.ignore_patterns(".*", "__pycache__", "tests", "bench")
-    shutil.copytree(REPOSITORY, root, ignore=leave_out)
+    shutil.copytree(ROOT, root, ignore=leave_out)
     make_venv(root)
     return root
 
@@ -317,7 +316,7 @@ def test_venv_is_installed_only_while_it_is_whole_in_its_place_and_up_to_date(ch
 
     (checkout / "requirements.txt").write_text("boto3==0\n")
     assert not is_installed(checkout)
-    shutil.copy(REPOSITORY / "requirements.txt", checkout)
+    shutil.copy(ROOT / "requirements.txt", checkout)
     assert is_installed(checkout)
 
     moved = checkout.rename(checkout.parent / "elsewhere")
@@ -334,11 +333,7 @@ def test_venv_is_installed_only_while_it_is_whole_in_its_place_and_up_to_date(ch
 
 @pytest.fixture
 def probe():
-    path = REPOSITORY / "scripts" / "lib" / "probe_yahoo.py"
-    specification = importlib.util.spec_from_file_location("probe_yahoo", path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_module("scripts/lib/probe_yahoo.py")
 
 
 @pytest.fixture

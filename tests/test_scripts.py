@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
-from emulator import ACCOUNT_ID, aws_environment
-from project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, snapshot
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.checkout import ROOT
+from helpers.emulator import ACCOUNT_ID, aws_environment
+from helpers.project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, snapshot
+
 TAG = {"Key": "project", "Value": "stock-market-streaming"}
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh") if os.access(path, os.X_OK))
 

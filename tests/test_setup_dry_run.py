@@ -8,7 +8,8 @@ import shlex
 import subprocess
 
 import pytest
-from project_copy import SUBSCRIBERS, Project, snapshot
+
+from helpers.project_copy import SUBSCRIBERS, Project, snapshot
 
 pytestmark = pytest.mark.emulator
 READS = re.compile(r"((get|list|describe|batch-get|head)-|query$)")

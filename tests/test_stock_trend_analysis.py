@@ -14,14 +14,15 @@ from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 import pytest
-from aws_faults import FaultyAws, Killed, seeded
 from botocore.exceptions import ClientError
-from conftest import ROOT, Table, Topic, resource
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from parts import parts
-from stream_driver import EventSourceMapping, dynamodb_record, sequence_number
 
+from helpers.aws_faults import FaultyAws, Killed, seeded
+from helpers.checkout import ROOT
+from helpers.mocked_aws import Table, Topic, resource
+from helpers.parts import parts
+from helpers.stream_driver import EventSourceMapping, dynamodb_record, sequence_number
 from stream_stock_data import format_timestamp
 
 START = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)  # 09:30 in New York

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 import time_machine
-from stream_driver import EventSourceMapping, dynamodb_record, kinesis_record, sequence_number
+
+from helpers.stream_driver import EventSourceMapping, dynamodb_record, kinesis_record, sequence_number
 
 SETTINGS = {
     "BatchSize": 4,

@@ -19,10 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from emulator import aws_environment, free_port
-from yahoo import HANG, RESET, YahooStandIn, market
 
-ROOT = Path(__file__).parents[1]
+from helpers.checkout import ROOT
+from helpers.emulator import aws_environment, free_port
+from helpers.yahoo import HANG, RESET, YahooStandIn, market
+
 SCRIPT = ROOT / "stream_stock_data.py"
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from yahoo import HANG, RESET, YahooStandIn, market
 
 import stream_stock_data as producer
+from helpers.yahoo import HANG, RESET, YahooStandIn, market
 from stream_stock_data import YahooSource, build_tick, parse_timestamp
 
 SYMBOLS = ["AAPL", "^GSPC", "EURUSD=X", "BTC-USD", "BRK-B", "005930.KS", "M&M.NS"]

@@ -17,10 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emulator import ACCOUNT_ID, aws_environment, free_port, wait_until_it_answers
-from project_copy import BUCKET, SUBSCRIBERS, Project, copy_project, snapshot
-
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.checkout import ROOT
+from helpers.emulator import ACCOUNT_ID, aws_environment, free_port, wait_until_it_answers
+from helpers.project_copy import BUCKET, SUBSCRIBERS, Project, copy_project, snapshot
 
 # What moto 5.2.5 answers otherwise than AWS: an absent workgroup is null instead of an error, an absent log
 # group has tags: none, or those of the one that was deleted; and it knows no sandbox for SMS.

@@ -142,7 +142,7 @@ def _run(driver: object, connection: socket.socket) -> bool:
 @contextlib.contextmanager
 def fast_aws(directory: Path) -> Iterator[Path]:
     """Yields a folder to put first on the PATH; its `aws` works as long as the context is open."""
-    from emulator import aws_environment
+    from helpers.emulator import aws_environment  # here, since the server below runs this file alone
 
     folder = directory / "fast-aws"
     folder.mkdir(parents=True)

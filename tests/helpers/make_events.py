@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write tests/events/*.json: test events for the Lambda console, one for each handler.
 
-usage: python tests/make_events.py
+usage: python tests/helpers/make_events.py
 
 Both are of the same 21 ticks of AAPL, the last of which is a crossover and an anomaly. They are made by the
 producer's own build_tick and, for the stream of the table, ProcessStockData's own build_item.
@@ -9,18 +9,17 @@ producer's own build_tick and, for the stream of the table, ProcessStockData's o
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from stream_driver import dynamodb_record, kinesis_record  # noqa: E402
-
+from helpers.checkout import load_module  # noqa: E402
+from helpers.stream_driver import dynamodb_record, kinesis_record  # noqa: E402
 from stream_stock_data import build_tick, format_timestamp  # noqa: E402
 
 OPENED_AT = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
@@ -53,9 +52,7 @@ def make_events() -> dict[str, dict]:
     """The events by the names of their files."""
     for name in ("TABLE_NAME", "BUCKET_NAME", "AWS_DEFAULT_REGION"):
         os.environ.setdefault(name, "us-east-1")
-    spec = importlib.util.spec_from_file_location("handler", HERE.parent / "lambdas/process_stock_data.py")
-    handler = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(handler)
+    handler = load_module("lambdas/process_stock_data.py")
     kinesis, dynamodb = [], []
     for number, tick in enumerate(make_ticks()):
         arrived_at = OPENED_AT.timestamp() + 30 * number + 2
@@ -67,4 +64,4 @@ def make_events() -> dict[str, dict]:
 
 if __name__ == "__main__":
     for file_name, event in make_events().items():
-        (HERE / "events" / file_name).write_text(json.dumps(event, indent=2) + "\n")
+        (TESTS / "events" / file_name).write_text(json.dumps(event, indent=2) + "\n")

@@ -13,18 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import boto3
 import pytest
-from emulator import ACCOUNT_ID, aws_environment, free_port
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from helpers.checkout import ROOT, rendered
+from helpers.emulator import ACCOUNT_ID, aws_environment, free_port
 from stream_stock_data import build_tick, format_timestamp
 
-ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {
     "ACCOUNT_ID": ACCOUNT_ID,
     "AWS_REGION": "us-east-1",
@@ -32,11 +31,6 @@ SETTINGS = {
     "ALERTS_TABLE_NAME": "stock-trend-alerts",
     "BUCKET_NAME": f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1",
 }
-
-
-def rendered(path: str) -> dict[str, Any]:
-    """A JSON file of scripts/ as the scripts deploy it."""
-    return json.loads(Template((ROOT / "scripts" / path).read_text()).substitute(SETTINGS))
 
 
 class Tables:
@@ -52,7 +46,7 @@ class Tables:
 
     def create(self) -> None:
         for table in ("ticks_table", "alerts_table"):
-            self.dynamodb.create_table(**rendered(f"resources/{table}.json"))
+            self.dynamodb.create_table(**rendered(f"scripts/resources/{table}.json", SETTINGS))
         self.client("s3").create_bucket(Bucket=SETTINGS["BUCKET_NAME"])
 
     def user(self, name: str, policy: dict[str, Any]) -> dict[str, str]:

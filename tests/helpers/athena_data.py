@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from string import Template
-from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import boto3
 import pandas as pd
 import pytest
-from conftest import ROOT, SETTINGS, Bucket, Table, Topic, resource
 from moto import mock_aws
-from stream_driver import dynamodb_record, kinesis_record
 
+from helpers.checkout import ROOT, load_module
+from helpers.mocked_aws import SETTINGS, Bucket, Table, Topic, resource
+from helpers.stream_driver import dynamodb_record, kinesis_record
 from stream_stock_data import build_tick, format_timestamp
 
 sys.path.append(str(ROOT / "scripts/lib"))
@@ -80,14 +79,6 @@ def quotes_of_two_days() -> list[dict]:
     return sorted(quotes, key=lambda quote: quote["timestamp"])
 
 
-def load(name: str) -> ModuleType:
-    """A handler, anew."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"lambdas/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def make_archive() -> Archive:
     """Run the quotes through build_tick and both handlers; some batches come again, with other borders."""
     ticks = []
@@ -107,7 +98,10 @@ def make_archive() -> Archive:
             for variable, value in resource(name)["Environment"]["Variables"].items():
                 patch.setenv(variable, value)
         table, alerts, bucket, _ = Table("ticks_table"), Table("alerts_table"), Bucket(), Topic()
-        processor, analyst = load("process_stock_data"), load("stock_trend_analysis")
+        processor, analyst = (
+            load_module("lambdas/process_stock_data.py"),
+            load_module("lambdas/stock_trend_analysis.py"),
+        )
         batches = [records[start : start + 150] for start in range(0, len(records), 150)]
         for batch in (*batches, records[70:200], records[:33], second_producer):
             assert processor.lambda_handler({"Records": batch}, None) == {"batchItemFailures": []}

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import boto3
-from emulator import ACCOUNT_ID, aws_environment, ministack
 
-ROOT = Path(__file__).resolve().parent.parent
+from helpers.checkout import ROOT
+from helpers.emulator import ACCOUNT_ID, aws_environment, ministack
+
 BUCKET = f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1"
 TOPIC_ARN = f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:Stock_Trend_Alerts"
 SUBSCRIBERS = {"ALERT_EMAIL": "a@example.com", "ALERT_PHONE": "+15550100200"}

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: stand-ins for Yahoo and AWS, drivers that act like Lambda, test data."""
