@@ -19,6 +19,7 @@ from moto import mock_aws
 from streamlit.testing.v1 import AppTest
 
 import dashboard
+from dashboard_parts import reading
 from helpers.dashboard_page import SETTINGS, Tables, eventually
 from helpers.mocked_aws import LOADER
 from stream_stock_data import format_timestamp
@@ -186,28 +187,28 @@ def test_ago_is_short(seconds, text):
 def test_errors_are_explained_by_their_code(code, text, settings):
     error = ClientError({"Error": {"Code": code, "Message": "why"}}, "Query")
 
-    assert text in dashboard.explain(error, settings)
+    assert text in reading.explain(error, settings)
 
 
 def test_errors_without_an_answer_are_explained(settings):
-    assert "there are none" in dashboard.explain(NoCredentialsError(), settings)
-    assert "Cannot reach AWS" in dashboard.explain(EndpointConnectionError(endpoint_url="x"), settings)
+    assert "there are none" in reading.explain(NoCredentialsError(), settings)
+    assert "Cannot reach AWS" in reading.explain(EndpointConnectionError(endpoint_url="x"), settings)
 
 
 # --- Reading --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def settings(aws_credentials, monkeypatch) -> dashboard.Settings:
+def settings(aws_credentials, monkeypatch) -> reading.Settings:
     """The settings without a .env, and with no feed of an earlier test."""
     monkeypatch.setattr(botocore.session, "create_loader", lambda *paths: LOADER)
     for name in (*SETTINGS, "STOCK_SYMBOL", "SMA_SHORT", "SMA_LONG"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(dashboard, "HERE", Path("/nonexistent"))
+    monkeypatch.setattr(reading, "HERE", Path("/nonexistent"))
     monkeypatch.setenv("STOCK_SYMBOLS", "AAPL,MSFT")
     monkeypatch.setenv("BUCKET_NAME", SETTINGS["BUCKET_NAME"])
     st.cache_resource.clear()
-    return dashboard.read_settings()
+    return reading.read_settings()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from selenium.webdriver.common.keys import Keys
 
-import dashboard as dashboard_module
+from dashboard_parts import reading
 from helpers.checkout import as_list, rendered
 from helpers.dashboard_page import SETTINGS, Page, Tables, dashboard, eventually, need_browser, settled
 from helpers.emulator import aws_environment, ministack
@@ -154,16 +154,16 @@ def test_policy_less_one_permission_is_denied(
     for name, value in environment.items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
-    client = partial(dashboard_module.make_client, region="us-east-1")
-    read = partial(dashboard_module.read_items, client("dynamodb"), symbol="AAPL", limit=1)
+    client = partial(reading.make_client, region="us-east-1")
+    read = partial(reading.read_items, client("dynamodb"), symbol="AAPL", limit=1)
     calls = {
         "ReadTicks": lambda: read(table=SETTINGS["TABLE_NAME"], key="timestamp", fields=["price"]),
         "ReadAlerts": lambda: (
             read(table=SETTINGS["ALERTS_TABLE_NAME"], key="alert_id", fields=["price"]),
-            dashboard_module.read_alerted_symbols(client("dynamodb"), table=SETTINGS["ALERTS_TABLE_NAME"]),
+            reading.read_alerted_symbols(client("dynamodb"), table=SETTINGS["ALERTS_TABLE_NAME"]),
         ),
         "CountRejectsAndFailedBatches": lambda: [
-            dashboard_module.count_objects(client("s3"), bucket=SETTINGS["BUCKET_NAME"], prefix=prefix)
+            reading.count_objects(client("s3"), bucket=SETTINGS["BUCKET_NAME"], prefix=prefix)
             for prefix in ("rejected-data/dt=2026-11-20/", "aws/lambda/")
         ],
     }
@@ -181,6 +181,6 @@ def test_policy_shows_of_the_bucket_only_what_is_counted(
     for name, value in (aws_environment(tables.endpoint) | keys).items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
-    s3 = dashboard_module.make_client("s3", region="us-east-1")
+    s3 = reading.make_client("s3", region="us-east-1")
     with pytest.raises(ClientError, match="AccessDenied"):
-        dashboard_module.count_objects(s3, bucket=SETTINGS["BUCKET_NAME"], prefix="raw-data/")
+        reading.count_objects(s3, bucket=SETTINGS["BUCKET_NAME"], prefix="raw-data/")

@@ -1,0 +1,1 @@
+"""The parts of the page that dashboard.py puts together."""
