@@ -19,7 +19,7 @@ from moto import mock_aws
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from dashboard_parts import reading
+from dashboard_parts import reading, ticks
 from helpers.dashboard_page import SETTINGS, Tables, eventually
 from helpers.mocked_aws import LOADER
 from stream_stock_data import format_timestamp
@@ -39,7 +39,7 @@ def ticks_of(prices: list[str], *, start: str = "2026-11-20T15:00:00.000Z", ever
         }
         for number, price in enumerate(prices)
     ]
-    return [dashboard.parse_tick(item) for item in items]
+    return [ticks.parse_tick(item) for item in items]
 
 
 # --- Computing ------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def ticks_of(prices: list[str], *, start: str = "2026-11-20T15:00:00.000Z", ever
     ],
 )
 def test_averages_are_compared_exactly(prices, trend):
-    short, long, found = dashboard.averages(ticks_of(["99", *prices]), short=5, long=20)
+    short, long, found = ticks.averages(ticks_of(["99", *prices]), short=5, long=20)
 
     assert found == trend
     assert short == sum(map(Decimal, prices[-5:])) / 5
@@ -62,7 +62,7 @@ def test_averages_are_compared_exactly(prices, trend):
 
 
 def test_averages_of_too_few_ticks_are_none():
-    assert dashboard.averages(ticks_of(["1"] * 19), short=5, long=20) is None
+    assert ticks.averages(ticks_of(["1"] * 19), short=5, long=20) is None
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_averages_of_too_few_ticks_are_none():
 def test_market_is_what_a_fresh_tick_says_then_what_new_york_hours_say(tick, now, state):
     newest = {"timestamp": "2026-11-20T15:00:00.000Z"} | tick
 
-    assert dashboard.market(newest, datetime.fromisoformat(now)) == state
+    assert ticks.market(newest, datetime.fromisoformat(now)) == state
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_range_ends_with_the_newest_tick_and_has_the_days_of_its_exchange(timest
 
 def test_bars_are_those_that_pandas_makes_of_the_ticks():
     prices = [round(100 + 3 * math.sin(number / 7), 2) for number in range(200)]
-    series = dashboard.Series("AAPL", ticks=ticks_of([str(price) for price in prices]))
+    series = ticks.Series("AAPL", ticks=ticks_of([str(price) for price in prices]))
     start = datetime.fromtimestamp(series.ticks[50].time / 1000, UTC)
 
-    bars = dashboard.draw_bars(series, start=start, seconds=120, short=5, long=20)
+    bars = ticks.draw_bars(series, start=start, seconds=120, short=5, long=20)
 
     frame = pd.DataFrame({"price": prices}, index=pd.to_datetime([tick.timestamp for tick in series.ticks]))
     frame["short"], frame["long"] = frame["price"].rolling(5).mean(), frame["price"].rolling(20).mean()
@@ -124,22 +124,22 @@ def test_bars_are_those_that_pandas_makes_of_the_ticks():
 
 
 def test_bars_volume_does_not_fall_at_a_new_session_and_is_whole_in_a_replay():
-    series = dashboard.Series("AAPL", ticks=ticks_of(["1"] * 4, every=60))
+    series = ticks.Series("AAPL", ticks=ticks_of(["1"] * 4, every=60))
     for place, volume in ((2, 5), (3, 9)):
         series.ticks[place] = series.ticks[place]._replace(volume=Decimal(volume))
     draw = {"start": datetime(2026, 11, 20, tzinfo=UTC), "seconds": 60, "short": 5, "long": 20}
 
-    assert [bar["volume"] for bar in dashboard.draw_bars(series, **draw)] == [0, 100, 0, 4]
+    assert [bar["volume"] for bar in ticks.draw_bars(series, **draw)] == [0, 100, 0, 4]
     series.newest = {"source": "replay"}
-    assert [bar["volume"] for bar in dashboard.draw_bars(series, **draw)] == [0, 100, 5, 9]
+    assert [bar["volume"] for bar in ticks.draw_bars(series, **draw)] == [0, 100, 5, 9]
 
 
 def test_bars_bear_the_alerts_of_their_time_and_odd_alerts_are_passed_over():
-    series = dashboard.Series("AAPL", ticks=ticks_of(["10"] * 8))
+    series = ticks.Series("AAPL", ticks=ticks_of(["10"] * 8))
     buy = {"timestamp": "2026-11-20T15:02:30.000Z", "signal": "BUY", "price": Decimal("10.5")}
     series.alerts = {"1": buy, "2": {"signal": "BUY"}, "3": buy | {"signal": "<b>"}}
 
-    bars = dashboard.draw_bars(series, start=datetime(2026, 11, 20, tzinfo=UTC), seconds=60, short=5, long=20)
+    bars = ticks.draw_bars(series, start=datetime(2026, 11, 20, tzinfo=UTC), seconds=60, short=5, long=20)
 
     assert [bar.get("BUY") for bar in bars] == [None, None, 10.5, None]
     assert bars[2]["alerts"] == "▲ BUY 10.50"
@@ -148,10 +148,8 @@ def test_bars_bear_the_alerts_of_their_time_and_odd_alerts_are_passed_over():
 def test_nights_are_cut_in_whole_hours_and_can_be_told_from_the_place_on_the_axis():
     opens = ("18T14:30", "19T14:00", "20T14:30")
     days = [ticks_of(["1"] * 14, start=f"2026-11-{time}:00.000Z", every=1800) for time in opens]
-    series = dashboard.Series("AAPL", ticks=[tick for day in days for tick in day])
-    bars = dashboard.draw_bars(
-        series, start=datetime(2026, 11, 1, tzinfo=UTC), seconds=1800, short=5, long=20
-    )
+    series = ticks.Series("AAPL", ticks=[tick for day in days for tick in day])
+    bars = ticks.draw_bars(series, start=datetime(2026, 11, 1, tzinfo=UTC), seconds=1800, short=5, long=20)
 
     sessions = dashboard.cut_nights(bars)
 
@@ -171,7 +169,7 @@ def test_nights_are_cut_in_whole_hours_and_can_be_told_from_the_place_on_the_axi
     [(-1, "0 s"), (3, "3 s"), (119, "119 s"), (600, "10 min"), (7200, "2 h"), (2e5, "2 d")],
 )
 def test_ago_is_short(seconds, text):
-    assert dashboard.ago(seconds) == text
+    assert ticks.ago(seconds) == text
 
 
 @pytest.mark.parametrize(
