@@ -19,7 +19,7 @@ from moto import mock_aws
 from streamlit.testing.v1 import AppTest
 
 import dashboard
-from dashboard_parts import reading, ticks
+from dashboard_parts import feed, reading, ticks
 from helpers.dashboard_page import SETTINGS, Tables, eventually
 from helpers.mocked_aws import LOADER
 from stream_stock_data import format_timestamp
@@ -221,8 +221,8 @@ class Reads:
     """A feed, its Queries counted, whose refreshes need not wait for one another."""
 
     def __init__(self, settings, monkeypatch) -> None:
-        monkeypatch.setattr(dashboard, "REFRESH_SECONDS", 0)
-        self.feed = dashboard.Feed(settings)
+        monkeypatch.setattr(feed, "REFRESH_SECONDS", 0)
+        self.feed = feed.Feed(settings)
         self.queries: list[dict] = []
         self.feed.client("dynamodb").meta.events.register(
             "provide-client-params.dynamodb.Query", lambda params, **_: self.queries.append(params)
@@ -246,7 +246,7 @@ def test_refresh_asks_each_symbol_once_and_only_for_what_is_newer(reads, tables)
     tables.put_ticks("MSFT", [100.0] * 30)
     reads.refresh("AAPL", "MSFT")
     series = reads.feed.series("AAPL")
-    assert [tick.timestamp for tick in series.ticks] == old[-dashboard.FIRST_TICKS :]
+    assert [tick.timestamp for tick in series.ticks] == old[-feed.FIRST_TICKS :]
 
     queries = reads.refresh("AAPL", "MSFT")
     (new,) = tables.put_ticks("AAPL", [101.0])
@@ -322,7 +322,7 @@ def test_chart_reads_a_range_once_and_without_a_hole(reads, tables):
 def test_series_begins_anew_where_more_came_than_is_read_at_once(reads, tables, monkeypatch):
     tables.put_ticks("AAPL", [100.0] * 5, newest=datetime.now(UTC) - timedelta(hours=2))
     reads.refresh("AAPL")
-    monkeypatch.setattr(dashboard, "CHART_TICKS", 40)
+    monkeypatch.setattr(feed, "CHART_TICKS", 40)
     new = tables.put_ticks("AAPL", [100.0] * 60)
 
     reads.refresh("AAPL")
@@ -333,11 +333,11 @@ def test_series_begins_anew_where_more_came_than_is_read_at_once(reads, tables, 
 
 
 def test_memory_is_bounded_and_symbols_that_nobody_looks_at_are_forgotten(reads, tables, monkeypatch):
-    monkeypatch.setattr(dashboard, "KEPT_TICKS", 50)
+    monkeypatch.setattr(feed, "KEPT_TICKS", 50)
     tables.put_ticks("AAPL", [100.0] * 100)
     reads.refresh("AAPL")
     assert len(reads.feed.series("AAPL").ticks) == 50
-    monkeypatch.setattr(dashboard, "IDLE_SECONDS", -1)
+    monkeypatch.setattr(feed, "IDLE_SECONDS", -1)
 
     reads.refresh("MSFT")
 
