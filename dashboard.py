@@ -17,7 +17,6 @@ import html
 import math
 import re
 import shlex
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,6 +30,7 @@ from dashboard_parts.reading import (
     explain,
     read_settings,
 )
+from dashboard_parts.strip import strip
 from dashboard_parts.ticks import (
     SIGNALS,
     ago,
@@ -172,71 +172,6 @@ def alert_rows(feed: Feed, symbols: Iterable[str]) -> pd.DataFrame:
 
 
 # --- Drawing ------------------------------------------------------------------------------------------
-
-STYLE = """
-<style>
-.stMainBlockContainer { padding: 1.2rem clamp(1rem, 3vw, 3rem) 2rem; }
-.stAppHeader { background: transparent; height: 2.5rem; pointer-events: none; }
-.stAppHeader button { pointer-events: auto; }
-.stStatusWidget { display: none; }  /* it would flicker with every refresh, as would what fades meanwhile */
-[data-stale="true"] { opacity: 1 !important; }
-.strip { display: flex; flex-wrap: wrap; gap: .4rem; align-items: stretch; }
-.strip h1 { font-size: 1.35rem; padding: 0; margin: 0 .6rem 0 0; align-self: center; }
-.chip { border: 1px solid color-mix(in srgb, currentColor 22%, transparent); border-radius: .5rem;
-        padding: .2rem .6rem; font-size: .875rem; line-height: 1.35; font-variant-numeric: tabular-nums; }
-.chip small { display: block; opacity: .75; font-size: .72rem; }
-.badge { background: #f5c518; color: #1a1a1a; border-color: #f5c518; font-weight: 600; }
-.badge small { opacity: 1; font-weight: 400; }
-</style>
-"""
-
-
-def chip(label: str, value: str, *, kind: str = "", title: str = "") -> str:
-    """One fact of the strip, as HTML."""
-    texts = [html.escape(text) for text in (kind, title, label, value)]
-    return '<span class="chip {}" title="{}"><small>{}</small>{}</span>'.format(*texts)
-
-
-def draw_strip(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
-    """The health strip: source, market, age, ticks an hour, what waits in the bucket."""
-    known = [series for series in map(feed.series, symbols) if series.ticks]
-    chips = []
-    sources = {series.newest.get("source") for series in known}
-    if "simulated" in sources:
-        chips.append(chip("simulated", "made-up prices", kind="badge"))
-    if "replay" in sources:
-        dates = [str(s.newest["replayed_from"])[:10] for s in known if "replayed_from" in s.newest]
-        chips.append(chip("replay", f"prices of {max(dates, default='the past')}", kind="badge"))
-    states = [market(series.newest, now) for series in known]
-    count = states.count("open")
-    if 0 < count < len(states):
-        state = f"● open: {count} of {len(states)}"
-    else:
-        state = {"open": "● open", "closed": "○ closed"}.get(
-            states[0] if len(set(states)) == 1 else "", "? unknown"
-        )
-    chips.append(chip("market", state, title="as the newest ticks say, otherwise by the hours of New York"))
-    if known:
-        newest = max(series.ticks[-1].time for series in known) / 1000
-        chips.append(chip("last tick", f"{ago(now.timestamp() - newest)} ago"))
-    else:
-        chips.append(chip("last tick", "none yet"))
-    hour = format_timestamp(now - timedelta(hours=1))
-    ticks = sum(len(s.ticks) - bisect_left(s.ticks, hour, key=lambda tick: tick.timestamp) for s in known)
-    more = "+" if any(series.since > hour for series in known) else ""
-    chips.append(chip("ticks in the last hour", f"{ticks:,}{more}", title="of the symbols on this page"))
-    for what, hint in (("rejects", "records that were no tick"), ("failed batches", "scripts/redrive.sh")):
-        found = feed.waiting(what)
-        text = "…" if found is None else "?"
-        if isinstance(found, tuple):
-            text = f"{found[0]:,}{'+' if found[1] else ''}"
-        title = explain(found, feed.settings) if isinstance(found, Exception) else hint
-        alarm = "⚠ " if text not in ("0", "?", "…") else ""
-        chips.append(chip(what, alarm + text, title=re.sub(r"[*`]", "", title)))
-    sources -= {"simulated", "replay", None}
-    if sources:
-        chips.append(chip("source", ", ".join(sorted(sources))))
-    st.html(f'{STYLE}<div class="strip"><h1>Stock market</h1>{"".join(chips)}</div>')
 
 
 def draw_state(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
@@ -480,9 +415,7 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
         alt=f"Price of {symbol}, {name}",
     )
     short, long = settings.short, settings.long
-    reach = (
-        "" if series.since <= format_timestamp(start) else f" Only the newest {len(series.ticks):,} ticks."
-    )
+    reach = "" if series.is_complete_from(start) else f" Only the newest {len(series.ticks):,} ticks."
     st.caption(
         f"Solid SMA-{short}, dashed SMA-{long} · ▲ BUY ▼ SELL ◆ ANOMALY · drag to move, Ctrl + wheel or "
         f"pinch to zoom, double click for all.{reach}"
@@ -588,7 +521,7 @@ def shared_feed(settings: Settings) -> Feed:
 def live(feed: Feed) -> None:
     """The page: all of it is drawn anew every REFRESH_SECONDS from one reading."""
     colours = COLOURS[st.context.theme.type or "light"]
-    strip = st.container()
+    top = st.container()
     state = st.container()
     symbols = choose_page(feed)
     is_opening = any(feed.series(symbol).read_at == -math.inf for symbol in symbols)
@@ -596,8 +529,8 @@ def live(feed: Feed) -> None:
     wanted = st.query_params.get("symbol")
     feed.refresh(sorted(symbols, key=lambda symbol: symbol != wanted), patience=patience)
     now = datetime.now(UTC)
-    with strip:
-        draw_strip(feed, symbols, now)
+    with top:
+        st.html(strip(feed, symbols, now))
     if not symbols:
         st.caption("No symbol of that name in the list.")
         return

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from stream_stock_data import amount, parse_timestamp
+from stream_stock_data import amount, format_timestamp, parse_timestamp
 
 CHART_TICKS = 20_000  # of one with a chart: five days at a tick every 10 s are 11,700
 FIRST_ALERTS, CHART_ALERTS = 50, 1_000
@@ -77,6 +77,10 @@ class Series:
             since < self.alerts_since and len(self.alerts) < CHART_ALERTS
         )
 
+    def is_complete_from(self, start: datetime) -> bool:
+        """Whether no tick is missing from that time on."""
+        return self.since <= format_timestamp(start)
+
     def trim(self, length: int) -> None:
         """Keep about the newest `length` ticks."""
         if len(self.ticks) > 1.2 * length:
@@ -99,6 +103,11 @@ def parse_tick(item: dict[str, Any]) -> Tick | None:
     except (KeyError, ValueError):
         pass
     return None
+
+
+def index_from(ticks: Sequence[Tick], start: datetime) -> int:
+    """The index of the first tick at or after a time."""
+    return bisect_left(ticks, format_timestamp(start), key=lambda tick: tick.timestamp)
 
 
 @lru_cache
@@ -151,7 +160,7 @@ def draw_bars(
     by; a replayed tick has that of its whole bar.
     """
     ticks, width = series.ticks, seconds * 1000
-    first = bisect_left(ticks, start.timestamp() * 1000, key=lambda tick: tick.time)
+    first = index_from(ticks, start)
     sums = [0.0, *itertools.accumulate(float(tick.price) for tick in ticks[max(first - long, 0) :])]
     offset = max(first - long, 0)
     whole_bars = series.newest.get("source") == "replay"
