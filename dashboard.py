@@ -17,32 +17,30 @@ import html
 import math
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboard_parts.feed import FIRST_TICKS, REFRESH_SECONDS, Feed
+from dashboard_parts.feed import REFRESH_SECONDS, Feed
 from dashboard_parts.reading import (
     Settings,
     explain,
     read_settings,
 )
 from dashboard_parts.strip import strip
+from dashboard_parts.tables import alert_columns, alert_rows, styled, watch_columns, watch_rows
 from dashboard_parts.ticks import (
     SIGNALS,
     ago,
-    averages,
     draw_bars,
     market,
-    signed,
     zone,
 )
 from stream_stock_data import (
     CannotRun,
-    amount,
     format_timestamp,
 )
 
@@ -108,69 +106,6 @@ def cut_nights(bars: list[dict[str, Any]]) -> list[tuple[float, float]]:
     return sessions[::-1]
 
 
-def watch_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFrame:
-    """The table of a page: a row a symbol, in that order."""
-    settings, rows = feed.settings, []
-    for symbol in symbols:
-        series = feed.series(symbol)
-        newest, ticks = series.newest, series.ticks
-        is_read = series.read_at > -math.inf
-        row: dict[str, Any] = {"Symbol": symbol, "Trend": "no ticks" if is_read else "not read yet"}
-        if newest and ticks:
-            prices = [float(tick.price) for tick in ticks[-FIRST_TICKS:]]
-            found = averages(ticks, short=settings.short, long=settings.long)
-            row |= {
-                "Last": prices[-1],
-                "Change %": float(newest.get("change_percent", math.nan)),
-                "Change": float(newest.get("change", math.nan)),
-                "Prices": prices[:: -(-len(prices) // 60)],
-                "Trend": f"{len(ticks)} of {settings.long} ticks",
-                "Age": round((now - datetime.fromisoformat(newest["timestamp"])).total_seconds()),
-                "Anomaly": "◆ anomaly" if newest.get("anomaly") else "",
-            }
-            if found:
-                row["SMA short"], row["SMA long"] = (round(float(average), 4) for average in found[:2])
-                row["Trend"] = {"up": "▲ up", "down": "▼ down", "flat": "▬ flat"}[found[2]]
-        rows.append(row)
-    columns = [
-        "Symbol",
-        "Last",
-        "Change %",
-        "Change",
-        "Prices",
-        "Trend",
-        "SMA short",
-        "SMA long",
-        "Age",
-        "Anomaly",
-    ]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def alert_rows(feed: Feed, symbols: Iterable[str]) -> pd.DataFrame:
-    """The alerts of some symbols, newest first."""
-    rows = [
-        {
-            "Time": str(alert.get("timestamp", "")),
-            "Symbol": symbol,
-            "Signal": SIGNALS.get(alert.get("signal"), str(alert.get("signal"))),
-            "Price": alert.get("price"),
-            "Change %": alert.get("change_percent"),
-            "SMA short": alert.get("sma_short"),
-            "SMA long": alert.get("sma_long"),
-            "Status": alert.get("status"),
-        }
-        for symbol in symbols
-        for alert in list(feed.series(symbol).alerts.values())
-    ]
-    columns = ["Time", "Symbol", "Signal", "Price", "Change %", "SMA short", "SMA long", "Status"]
-    frame = pd.DataFrame(rows, columns=columns).sort_values("Time", ascending=False, kind="stable")
-    frame["Time"] = pd.to_datetime(frame["Time"], utc=True, errors="coerce")
-    for name in ("Price", "Change %", "SMA short", "SMA long"):
-        frame[name] = pd.to_numeric(frame[name], errors="coerce").astype(float)
-    return frame.reset_index(drop=True)
-
-
 # --- Drawing ------------------------------------------------------------------------------------------
 
 
@@ -203,24 +138,10 @@ def draw_state(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
 
 def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now: datetime) -> str:
     """The table of symbols; returns the one that is selected."""
-    settings, frame = feed.settings, watch_rows(feed, symbols, now)
-
-    def colour(value: float) -> str:
-        return f"color: {colours['up']}" if value > 0 else f"color: {colours['down']}" if value < 0 else ""
-
-    def colour_trend(value: str) -> str:
-        return colour({"▲": 1, "▼": -1}.get(value[0], 0))
-
-    style = frame.style.map(colour, subset=["Change", "Change %"]).map(colour_trend, subset=["Trend"])
-    style = style.map(lambda _: f"color: {colours['mark']}", subset=["Anomaly"])
-    texts = {"Last": amount, "Change": signed, "Change %": lambda value: signed(value, "%"), "Age": ago}
-    texts |= dict.fromkeys(("SMA short", "SMA long"), "{:,.4f}")
-    style = style.format(texts, na_rep="—")
     wanted = st.query_params.get("symbol", "")
     place = symbols.index(wanted) if wanted in symbols else 0
-    config = st.column_config
     state = st.dataframe(
-        style,
+        styled(watch_rows(feed, symbols, now), colours),
         key="watchlist " + " ".join(symbols),
         hide_index=True,
         placeholder="–",
@@ -229,18 +150,7 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
         selection_mode="single-cell",  # which arrow keys move
         selection_default={"selection": {"cells": [(place, "Symbol")]}},
         alt="Watchlist: last price, change, trend and averages of each symbol",
-        column_config={
-            "Symbol": config.TextColumn(pinned=True, width=85),
-            "Last": config.NumberColumn(width=78),
-            "Change": config.NumberColumn(width=80),
-            "Change %": config.NumberColumn(width=80),
-            "Prices": config.LineChartColumn(width=130, color=colours["up"], help="the last hour or so"),
-            "Trend": config.TextColumn(width=95, help="where the short average lies to the long one"),
-            "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=95),
-            "SMA long": config.NumberColumn(f"SMA-{settings.long}", width=95),
-            "Age": config.NumberColumn(width=75, help="since the newest quote"),
-            "Anomaly": config.TextColumn(width=100),
-        },
+        column_config=watch_columns(feed.settings, colours),
     )
     cells = state.selection.cells
     symbol = symbols[cells[0][0]] if cells and cells[0][0] < len(symbols) else symbols[place]
@@ -443,7 +353,6 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
         enough = f"No alerts yet: a crossover needs {settings.long + 1} ticks."
         st.caption("No such alerts." if is_filtered else enough)
         return
-    config, prices = st.column_config, "%.2f"
     st.dataframe(
         frame.head(200),
         key="alerts",
@@ -451,18 +360,7 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
         placeholder="–",
         height=min(len(frame), 10) * 35 + 38,
         alt="Alerts, newest first",
-        column_config={
-            "Time": config.DatetimeColumn(
-                format="ddd HH:mm:ss", timezone=st.context.timezone or "UTC", width=105
-            ),
-            "Symbol": config.TextColumn(width=80),
-            "Signal": config.TextColumn(width=105),
-            "Price": config.NumberColumn(format=prices, width=75),
-            "Change %": config.NumberColumn(format="%+.2f", width=80),
-            "SMA short": config.NumberColumn(f"SMA-{settings.short}", format=prices, width=75),
-            "SMA long": config.NumberColumn(f"SMA-{settings.long}", format=prices, width=75),
-            "Status": config.TextColumn(width=80),
-        },
+        column_config=alert_columns(settings),
     )
 
 
