@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import botocore.session
 import pandas as pd
@@ -18,14 +17,13 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from moto import mock_aws
 from streamlit.testing.v1 import AppTest
 
-import dashboard
-from dashboard_parts import feed, reading, ticks
+from dashboard_parts import chart, feed, reading, ticks
+from helpers.checkout import ROOT
 from helpers.dashboard_page import SETTINGS, Tables, eventually
 from helpers.mocked_aws import LOADER
 from stream_stock_data import format_timestamp
 
-PAGE = str(Path(dashboard.__file__))
-NEW_YORK = ZoneInfo("America/New_York")
+PAGE = str(ROOT / "dashboard.py")
 
 
 def ticks_of(prices: list[str], *, start: str = "2026-11-20T15:00:00.000Z", every: float = 30) -> list:
@@ -98,7 +96,7 @@ def test_market_is_what_a_fresh_tick_says_then_what_new_york_hours_say(tick, now
 def test_range_ends_with_the_newest_tick_and_has_the_days_of_its_exchange(timestamp, name, start):
     newest = {"timestamp": timestamp, "exchange_timezone": "America/New_York"}
 
-    assert dashboard.start_of_range(newest, name) == datetime.fromisoformat(start)
+    assert chart.start_of_range(newest, name) == datetime.fromisoformat(start)
 
 
 def test_bars_are_those_that_pandas_makes_of_the_ticks():
@@ -151,7 +149,7 @@ def test_nights_are_cut_in_whole_hours_and_can_be_told_from_the_place_on_the_axi
     series = ticks.Series("AAPL", ticks=[tick for day in days for tick in day])
     bars = ticks.draw_bars(series, start=datetime(2026, 11, 1, tzinfo=UTC), seconds=1800, short=5, long=20)
 
-    sessions = dashboard.cut_nights(bars)
+    sessions = chart.cut_nights(bars)
 
     hour = 3_600_000
     gaps = [after["x"] - before["x2"] for before, after in pairwise(bars)]
