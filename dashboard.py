@@ -2,184 +2,122 @@
 
     streamlit run dashboard.py
 
-Reads DynamoDB (and counts objects in S3) with the settings and the credentials of the other scripts, and
-writes nothing: scripts/policies/dashboard.json is all that it needs. Every REFRESH_SECONDS each symbol on the
-page is asked for what is newer than what is known of it: one Query, for its ticks or, when ticks have come
-since, for its alerts. What was read is shared by all pages that this server has open. A tick that comes late,
-older than one that is known, is seen when the page is opened or reloaded, which reads afresh.
+The page reads DynamoDB and counts objects in S3, with the settings and the credentials of the other scripts.
+It writes nothing: its user needs only scripts/policies/dashboard.json. Every REFRESH_SECONDS it sends one
+Query for each symbol on the page: for new ticks or, after new ticks have come, for new alerts. All pages that
+this server has open share what was read. A late tick, older than a known one, is seen when a page is opened
+or reloaded, because that reads everything again.
 
-Order of this file: settings, reading, computing, drawing.
+This file says what is drawn where. dashboard_parts/ holds the parts.
 """
 
 from __future__ import annotations
 
 import html
-import math
 import re
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import pandas as pd
 import streamlit as st
 
-from dashboard_parts.chart import RANGES, chart_spec, cut_nights, start_of_range
+from dashboard_parts.chart import RANGES, candle_frame, chart_spec, place_candles, start_of_range
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
-from dashboard_parts.reading import (
-    Settings,
-    explain,
-    read_settings,
+from dashboard_parts.reading import CannotRun, Settings, read_settings
+from dashboard_parts.strip import draw_problem, draw_strip
+from dashboard_parts.tables import (
+    alert_columns,
+    alert_rows,
+    style_watchlist,
+    watchlist_columns,
+    watchlist_rows,
 )
-from dashboard_parts.strip import strip
-from dashboard_parts.tables import alert_columns, alert_rows, styled, watch_columns, watch_rows
-from dashboard_parts.ticks import (
-    SIGNALS,
-    ago,
-    draw_bars,
-    market,
-)
-from stream_stock_data import (
-    CannotRun,
-    format_timestamp,
-)
+from dashboard_parts.ticks import SIGNALS, make_candles
 
 PAGE_SYMBOLS = 25
-STALE_SECONDS = 300
-# With the answers, before the page is drawn without those that are to come; and when it is opened.
-PATIENCE_SECONDS, OPENING_PATIENCE_SECONDS = 0.15, 0.3
-
-
-# Blue and orange: pairs that colour-blind people tell apart; an arrow or a shape says the same everywhere.
+# How long the page waits for answers before it is drawn without them.
+TIMEOUT_SECONDS, OPENING_TIMEOUT_SECONDS = 0.15, 0.3
+# Blue and orange, which colour-blind people can tell apart. An arrow or a shape always says the same.
 COLOURS = {
     "light": {"up": "#0b62b8", "down": "#b84a00", "mark": "#8a2be2", "short": "#00796b", "long": "#8a6d00"},
     "dark": {"up": "#58a6ff", "down": "#ffa057", "mark": "#d2a8ff", "short": "#3fd0b6", "long": "#e3c04b"},
 }
 
 
-# --- Reading ------------------------------------------------------------------------------------------
+def draw_heading(text: str) -> None:
+    st.html(f"<h2 style='font-size:1.15rem;margin:0;padding:0'>{html.escape(text)}</h2>", width="content")
 
 
-# --- Computing ----------------------------------------------------------------------------------------
-
-
-# --- Drawing ------------------------------------------------------------------------------------------
-
-
-def draw_state(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
-    """What is broken, empty or stale, and what to do about it."""
-    if error := next(iter(feed.failures.values()), None):
-        text = explain(error, feed.settings)
-        if feed.read_at:
-            text += f" Shown is what was read {ago((now - feed.read_at).total_seconds())} ago."
-        st.error(f"{text} This page tries again every {REFRESH_SECONDS} s.")
-        return
-    known = [series for series in map(feed.series, symbols) if series.ticks]
-    if any(feed.series(symbol).read_at == -math.inf for symbol in symbols):
-        return
-    if not known:
-        names = shlex.quote(",".join(symbols[:5])).replace("`", "")
-        st.info(
-            f"**No ticks yet** of these symbols {feed.settings.place}. Start the producer, and they appear "
-            f"here:\n\n```bash\npython stream_stock_data.py --symbols {names} --backfill 60\n```"
-        )
-        return
-    newest = max(known, key=lambda series: series.ticks[-1].time).newest
-    age = (now - datetime.fromisoformat(newest["timestamp"])).total_seconds()
-    if age > STALE_SECONDS + 60 * float(newest.get("delay_minutes") or 0) and market(newest, now) != "closed":
-        st.warning(
-            f"**Nothing new for {ago(age)}**, and the market is not known to be closed. Is the producer "
-            "running? `python stream_stock_data.py` says what it does."
-        )
+def table_height(rows: int) -> int:
+    """The height of a table in pixels: its rows, ten at most, and the header."""
+    return min(rows, 10) * 35 + 38
 
 
 def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now: datetime) -> str:
-    """The table of symbols; returns the one that is selected."""
+    """Draw the table of symbols. Returns the selected symbol."""
     wanted = st.query_params.get("symbol", "")
-    place = symbols.index(wanted) if wanted in symbols else 0
+    row = symbols.index(wanted) if wanted in symbols else 0
     state = st.dataframe(
-        styled(watch_rows(feed, symbols, now), colours),
+        style_watchlist(watchlist_rows(feed, symbols, now), colours),
         key="watchlist " + " ".join(symbols),
         hide_index=True,
         placeholder="–",
-        height=min(len(symbols), 10) * 35 + 38,
+        height=table_height(len(symbols)),
         on_select="rerun",
-        selection_mode="single-cell",  # which arrow keys move
-        selection_default={"selection": {"cells": [(place, "Symbol")]}},
+        selection_mode="single-cell",  # the only mode in which the arrow keys move the selection
+        selection_default={"selection": {"cells": [(row, "Symbol")]}},
         alt="Watchlist: last price, change, trend and averages of each symbol",
-        column_config=watch_columns(feed.settings, colours),
+        column_config=watchlist_columns(feed.settings, colours),
     )
     cells = state.selection.cells
-    symbol = symbols[cells[0][0]] if cells and cells[0][0] < len(symbols) else symbols[place]
-    if symbol != symbols[place]:  # else the address may name one that is still to be found
-        st.query_params["symbol"] = symbol
-    return symbol
+    selected = symbols[cells[0][0]] if cells and cells[0][0] < len(symbols) else symbols[row]
+    if selected != symbols[row]:  # do not overwrite a symbol in the address that is not on the page yet
+        st.query_params["symbol"] = selected
+    return selected
 
 
 def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
-    """Price, averages and signals of the selected symbol, and the volume below."""
-    settings, series = feed.settings, feed.series(symbol)
+    """Draw price, averages and signals of the selected symbol, and the volume below them."""
+    short, long = feed.settings.short, feed.settings.long
+    options = {"required": True, "bind": "query-params", "label_visibility": "collapsed"}
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(
-            f"<h2 style='font-size:1.15rem;margin:0;padding:0'>{html.escape(symbol)}</h2>", width="content"
-        )
-        name = st.segmented_control(
-            "Range",
-            list(RANGES),
-            default="1 h",
-            required=True,
-            key="range",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
-        look = st.segmented_control(
-            "Look",
-            ["Candles", "Line"],
-            default="Candles",
-            required=True,
-            key="look",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
+        draw_heading(symbol)
+        name = st.segmented_control("Range", list(RANGES), default="1 h", key="range", **options)
+        look = st.segmented_control("Look", ["Candles", "Line"], default="Candles", key="look", **options)
+    series = feed.series(symbol)
     if not series.ticks:
-        st.caption("No ticks of this symbol yet." if series.read_at > -math.inf else "Not read yet.")
+        st.caption("No ticks of this symbol yet." if series.is_read else "Not read yet.")
         return
     start = start_of_range(series.newest, name)
-    series = feed.reach(symbol, format_timestamp(start), patience=PATIENCE_SECONDS)
-    seconds = RANGES[name][1 if look == "Candles" else 2]
-    bars = draw_bars(series, start=start, seconds=seconds, short=settings.short, long=settings.long)
-    sessions = cut_nights(bars)
-    columns = ["t", "x", "x2", "open", "high", "low", "close", "volume", "short", "long", *SIGNALS, "alerts"]
-    frame = pd.DataFrame(bars, columns=columns)
-    frame = frame.astype(dict.fromkeys(columns[:-1], float) | {"alerts": object}).fillna({"alerts": "none"})
-    spec = chart_spec(
-        colours=colours,
-        candles=look == "Candles",
-        sessions=sessions,
-        days=name == "5 days",
-        short=settings.short,
-        long=settings.long,
-    )
+    series = feed.read_back_to(symbol, start, timeout=TIMEOUT_SECONDS)
+    seconds = RANGES[name].candle_seconds if look == "Candles" else RANGES[name].point_seconds
+    candles = make_candles(series, start=start, seconds=seconds, short=short, long=long)
+    sessions = place_candles(candles)
     st.vega_lite_chart(
-        frame,
-        spec,
+        candle_frame(candles),
+        chart_spec(
+            colours=colours,
+            as_candles=look == "Candles",
+            sessions=sessions,
+            shows_weekday=name == "5 days",
+            short=short,
+            long=long,
+        ),
         width="stretch",
         height=400,
         key=f"chart {symbol} {name} {look}",
         alt=f"Price of {symbol}, {name}",
     )
-    short, long = settings.short, settings.long
-    reach = "" if series.is_complete_from(start) else f" Only the newest {len(series.ticks):,} ticks."
+    missing = "" if series.is_complete_from(start) else f" Only the newest {len(series.ticks):,} ticks."
     st.caption(
         f"Solid SMA-{short}, dashed SMA-{long} · ▲ BUY ▼ SELL ◆ ANOMALY · drag to move, Ctrl + wheel or "
-        f"pinch to zoom, double click for all.{reach}"
+        f"pinch to zoom, double click for all.{missing}"
     )
 
 
 def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
-    """The feed of alerts, newest first."""
-    settings = feed.settings
+    """Draw the table of alerts, newest first."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.html("<h2 style='font-size:1.15rem;margin:0;padding:0'>Alerts</h2>", width="content")
+        draw_heading("Alerts")
         kinds = st.pills(
             "Signals",
             list(SIGNALS),
@@ -188,56 +126,43 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
             key="signals",
             label_visibility="collapsed",
         )
-        only = st.toggle("Only the selected symbol", key="only")
-    frame = alert_rows(feed, [selected] if only else symbols)
+        only_selected = st.toggle("Only the selected symbol", key="only")
+    frame = alert_rows(feed, [selected] if only_selected else symbols)
     frame = frame[frame["Signal"].isin([SIGNALS[kind] for kind in kinds])]
     if frame.empty:
-        is_filtered = only or len(kinds) < len(SIGNALS)
-        enough = f"No alerts yet: a crossover needs {settings.long + 1} ticks."
-        st.caption("No such alerts." if is_filtered else enough)
+        is_filtered = only_selected or len(kinds) < len(SIGNALS)
+        none_yet = f"No alerts yet: a crossover needs {feed.settings.long + 1} ticks."
+        st.caption("No such alerts." if is_filtered else none_yet)
         return
     st.dataframe(
         frame.head(200),
         key="alerts",
         hide_index=True,
         placeholder="–",
-        height=min(len(frame), 10) * 35 + 38,
+        height=table_height(len(frame)),
         alt="Alerts, newest first",
-        column_config=alert_columns(settings),
+        column_config=alert_columns(feed.settings),
     )
 
 
-def watched(feed: Feed) -> list[str]:
-    """All symbols of the watchlist: configured, typed in, with alerts."""
+def all_symbols(feed: Feed) -> list[str]:
+    """All symbols of the watchlist: those of the settings, those that were added, those with alerts."""
     typed = [symbol for symbol in st.query_params.get("with", "").split(",") if symbol]
     return list(dict.fromkeys([*feed.settings.symbols, *typed, *feed.alerted_symbols()]))
 
 
-def escaped(text: str) -> str:
-    """A text that Markdown shows as it is."""
-    return re.sub(r"([^\w\s])", r"\\\1", text)
-
-
-def choose_page(feed: Feed) -> list[str]:
-    """The symbols on the page, by the search box and the page number; and the way to add one."""
-    everything = watched(feed)
-    typed = (
-        st.text_input(
-            "Find or add a symbol",
-            type="search",
-            key="find",
-            live=True,
-            placeholder="Find or add a symbol",
-            label_visibility="collapsed",
-        )
-        .strip()
-        .upper()
+def choose_symbols(feed: Feed) -> list[str]:
+    """Draw the search box and the page numbers. Returns the symbols that they choose for this page."""
+    label, symbols = "Find or add a symbol", all_symbols(feed)
+    box = st.text_input(
+        label, type="search", key="find", live=True, placeholder=label, label_visibility="collapsed"
     )
-    found = [symbol for symbol in everything if typed in symbol.upper()]
-    if typed and typed not in everything:
+    typed = box.strip().upper()
+    found = [symbol for symbol in symbols if typed in symbol.upper()]
+    if typed and typed not in symbols:
         if not re.fullmatch(r"[^\s,]{1,32}", typed) or not typed.isprintable():
-            st.caption("A symbol has no spaces and no commas, and 32 characters at the most.")
-        elif st.button(f"Add {escaped(typed)}", key="add"):
+            st.caption("A symbol has no spaces and no commas, and at most 32 characters.")
+        elif st.button("Add " + re.sub(r"([^\w\s])", r"\\\1", typed), key="add"):  # Markdown, hence escaped
             added = st.query_params.get("with", "")
             st.query_params["with"] = f"{added},{typed}".strip(",")
             st.query_params["symbol"] = typed
@@ -253,38 +178,37 @@ def choose_page(feed: Feed) -> list[str]:
     return found[(page - 1) * PAGE_SYMBOLS : page * PAGE_SYMBOLS]
 
 
-@st.cache_resource(show_spinner=False)
-def shared_feed(settings: Settings) -> Feed:
-    return Feed(settings)
-
-
 @st.fragment(run_every=REFRESH_SECONDS)
-def live(feed: Feed) -> None:
-    """The page: all of it is drawn anew every REFRESH_SECONDS from one reading."""
+def draw_page(feed: Feed) -> None:
+    """Read what is new and draw everything. Streamlit calls this every REFRESH_SECONDS."""
     colours = COLOURS[st.context.theme.type or "light"]
-    top = st.container()
-    state = st.container()
-    symbols = choose_page(feed)
-    is_opening = any(feed.series(symbol).read_at == -math.inf for symbol in symbols)
-    patience = OPENING_PATIENCE_SECONDS if is_opening else PATIENCE_SECONDS
+    strip, problem = st.container(), st.container()
+    symbols = choose_symbols(feed)
+    timeout = TIMEOUT_SECONDS if feed.are_read(symbols) else OPENING_TIMEOUT_SECONDS
     wanted = st.query_params.get("symbol")
-    feed.refresh(sorted(symbols, key=lambda symbol: symbol != wanted), patience=patience)
+    feed.refresh(sorted(symbols, key=lambda symbol: symbol != wanted), timeout=timeout)
     now = datetime.now(UTC)
-    with top:
-        st.html(strip(feed, symbols, now))
+    with strip:
+        draw_strip(feed, symbols, now)
     if not symbols:
         st.caption("No symbol of that name in the list.")
         return
-    with state:
-        draw_state(feed, symbols, now)
+    with problem:
+        draw_problem(feed, symbols, now)
     selected = draw_watchlist(feed, symbols, colours, now)
     left, right = st.columns([3, 2])
     with left:
         draw_chart(feed, selected, colours)
     with right:
         draw_alerts(feed, symbols, selected)
-    if not feed.failures and any(feed.series(symbol).read_at == -math.inf for symbol in symbols):
-        st.rerun()  # at once, for what has come meanwhile
+    if not feed.failures and not feed.are_read(symbols):
+        st.rerun()  # at once, because more answers have come since
+
+
+@st.cache_resource(show_spinner=False)
+def shared_feed(settings: Settings) -> Feed:
+    """The feed of this server. It lives on while pages come and go."""
+    return Feed(settings)
 
 
 def main() -> None:
@@ -297,11 +221,11 @@ def main() -> None:
         return
     if "opened" not in st.session_state:
         st.session_state.opened = True
-        feed.reread()
-    live(feed)
+        feed.forget_old_series()
+    draw_page(feed)
 
 
-if __name__ == "__main__":  # for each browser
+if __name__ == "__main__":  # Streamlit runs this file for each browser
     main()
-else:  # once, as `streamlit run` starts the server: what takes long to import waits for the first browser
+else:  # `streamlit run` imports it once before that, so that the slow imports are done when a browser comes
     app = st.App(__file__)

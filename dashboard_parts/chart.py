@@ -1,111 +1,152 @@
-"""The chart: its ranges, its axis without closed markets, and its drawing in Vega-Lite."""
+"""The chart: its ranges, its time axis without closed markets, and its specification in Vega-Lite."""
 
 from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from dashboard_parts.ticks import zone
+import pandas as pd
 
-# Range: how far back from the newest tick (None: by days), seconds of a candle and of a point of the line.
+from dashboard_parts.ticks import SIGNALS, time_zone
+
+
+class Range(NamedTuple):
+    """A range of the chart."""
+
+    span: timedelta | None  # None: it begins at the start of a day
+    candle_seconds: int
+    point_seconds: int  # of the line
+
+
 RANGES = {
-    "15 min": (timedelta(minutes=15), 60, 5),
-    "1 h": (timedelta(hours=1), 60, 15),
-    "Today": (None, 600, 60),
-    "5 days": (None, 1800, 900),
+    "15 min": Range(timedelta(minutes=15), 60, 5),
+    "1 h": Range(timedelta(hours=1), 60, 15),
+    "Today": Range(None, 600, 60),
+    "5 days": Range(None, 1800, 900),
 }
 
 
 def start_of_range(newest: dict[str, Any], name: str) -> datetime:
-    """Where a range begins that ends with the newest tick, so that a closed market shows its last session.
+    """When a range begins. It ends with the newest tick, so a closed market shows its last session.
 
-    Days are the exchange's; five days are the last five weekdays, unless the newest tick is of a weekend.
+    The days are those of the exchange. Five days are five weekdays, unless the newest tick is from a weekend.
     """
-    end, span = datetime.fromisoformat(newest["timestamp"]), RANGES[name][0]
+    end, span = datetime.fromisoformat(newest["timestamp"]), RANGES[name].span
     if span:
         return end - span
-    day = end.astimezone(zone(newest.get("exchange_timezone"))).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    )
-    left = 4 if name == "5 days" else 0
+    there = end.astimezone(time_zone(newest.get("exchange_timezone")))
+    day = there.replace(hour=0, minute=0, second=0, microsecond=0)
+    days_left = 4 if name == "5 days" else 0
     counts_weekends = day.weekday() >= 5
-    while left:
+    while days_left:
         day -= timedelta(days=1)
-        left -= counts_weekends or day.weekday() < 5
+        days_left -= counts_weekends or day.weekday() < 5
     return day
 
 
-def cut_nights(bars: list[dict[str, Any]]) -> list[tuple[float, float]]:
-    """Give each bar the place x, x2 on an axis without closed markets.
+def place_candles(candles: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """Give each candle its place on a time axis without closed markets, from `x` to `x2`.
 
-    Where nothing came for more than two hours, whole hours are taken out, so that round times stay round.
-    The newest session keeps its true time. Returns (first x, milliseconds off its time), oldest first.
+    A gap of more than two hours loses its whole hours, so that round times stay round. The newest session
+    keeps its true times, and the earlier ones shift towards it.
+
+    Returns:
+        For each session, the oldest first: its first `x`, and how far it is shifted. Both in milliseconds.
     """
     hour, shift, sessions = 3_600_000, 0.0, []
-    for number in range(len(bars) - 1, -1, -1):
-        bar = bars[number]
-        bar["x"], bar["x2"] = bar["t"] + shift, bar["end"] + shift
-        gap = bar["t"] - bars[number - 1]["end"] if number else math.inf
+    for index in range(len(candles) - 1, -1, -1):
+        candle = candles[index]
+        candle["x"], candle["x2"] = candle["t"] + shift, candle["end"] + shift
+        gap = candle["t"] - candles[index - 1]["end"] if index else math.inf
         if gap > 2 * hour:
-            sessions.append((bar["x"], shift))
-            shift += gap // hour * hour if number else 0
+            sessions.append((candle["x"], shift))
+            shift += gap // hour * hour if index else 0
     return sessions[::-1]
+
+
+def candle_frame(candles: list[dict[str, Any]]) -> pd.DataFrame:
+    """The candles as the chart takes them, with the same columns and types whatever they hold."""
+    numbers = ["t", "x", "x2", "open", "high", "low", "close", "volume", "short", "long", *SIGNALS]
+    frame = pd.DataFrame(candles, columns=[*numbers, "alerts"])
+    return frame.astype(dict.fromkeys(numbers, float) | {"alerts": object}).fillna({"alerts": "none"})
 
 
 def chart_spec(
     *,
     colours: dict[str, str],
-    candles: bool,
+    as_candles: bool,
     sessions: list[tuple[float, float]],
-    days: bool,
+    shows_weekday: bool,
     short: int,
     long: int,
 ) -> dict[str, Any]:
-    """The chart in Vega-Lite. It stays the same while data comes in, so that a zoom lasts."""
-    shift = "0"
-    for first, off in sessions:
-        shift = f"(datum.value >= {first:.0f} ? {off:.0f} : {shift})" if off or shift != "0" else shift
-    # Outermost the newest session, whose shift is 0.
-    label = f"timeFormat(datum.value - {shift}, '{'%a %H:%M' if days else '%H:%M'}')"
-    axis = {"labelExpr": label, "title": None, "labelOverlap": True, "grid": False, "tickCount": 8}
+    """Specify the chart in Vega-Lite. New data leaves the specification as it is, so a zoom lasts.
 
-    def at(field: str) -> dict[str, Any]:
-        return {"field": field, "type": "temporal", "axis": axis}
+    Args:
+        as_candles: draw candles, not a line.
+        sessions: what `place_candles` returned.
+        shows_weekday: put the weekday before the time on the axis.
+        short, long: the number of ticks in each average.
+    """
+    shift = "0"  # of the newest session, whose condition is the first to be tested
+    for first, session_shift in sessions:
+        if session_shift or shift != "0":
+            shift = f"(datum.value >= {first:.0f} ? {session_shift:.0f} : {shift})"
+    label = f"timeFormat(datum.value - {shift}, '{'%a %H:%M' if shows_weekday else '%H:%M'}')"
+    time_axis = {"labelExpr": label, "title": None, "labelOverlap": True, "grid": False, "tickCount": 8}
+    # Prices take the upper 78 % of the height, volume the lowest 17 %.
+    price_range, volume_range = ([{"expr": f"height * {y}"} for y in ys] for ys in ((0.78, 0), (1, 0.83)))
+    price_scale = {"zero": False, "padding": 14, "range": price_range}
+    price_axis = {"orient": "right", "title": None, "grid": True}
+    rising = {"test": "datum.close >= datum.open", "value": colours["up"]}
+    colour = {"condition": rising, "value": colours["down"]}
 
-    x = at("middle")
-    above, below = ([{"expr": f"height * {share}"} for share in shares] for shares in ((0.78, 0), (1, 0.83)))
-    price: dict[str, Any] = {"type": "quantitative", "axis": {"orient": "right", "title": None, "grid": True}}
-    price["scale"] = {"zero": False, "padding": 14, "range": above}
-    rising = {
-        "condition": {"test": "datum.close >= datum.open", "value": colours["up"]},
-        "value": colours["down"],
-    }
+    def time(name: str) -> dict[str, Any]:
+        return {"field": name, "type": "temporal", "axis": time_axis}
+
+    def price(name: str) -> dict[str, Any]:
+        return {"field": name, "type": "quantitative", "axis": price_axis, "scale": price_scale}
+
+    def layer(kind: str, encoding: dict[str, Any], **mark: Any) -> dict[str, Any]:
+        return {"mark": {"type": kind, "clip": True, **mark}, "encoding": encoding}
 
     def line(name: str, colour: str, **mark: Any) -> dict[str, Any]:
-        y = price | {"field": name}
-        return {"mark": {"type": "line", "clip": True, "color": colour, **mark}, "encoding": {"x": x, "y": y}}
+        return layer("line", {"x": time("middle"), "y": price(name)}, color=colour, **mark)
 
-    def marks(signal: str, shape: str, colour: str, offset: int) -> dict[str, Any]:
-        look = {"type": "point", "clip": True, "filled": True, "size": 110, "opacity": 1, "shape": shape}
-        look |= {"color": colour, "yOffset": offset, "stroke": "white", "strokeWidth": 0.8}
-        return {
-            "transform": [{"filter": f"isValid(datum['{signal}'])"}],
-            "mark": look,
-            "encoding": {"x": x, "y": price | {"field": signal}},
-        }
+    def signals(name: str, shape: str, colour: str, offset: int) -> dict[str, Any]:
+        look = {"filled": True, "size": 110, "opacity": 1, "stroke": "white", "strokeWidth": 0.8}
+        look |= {"shape": shape, "color": colour, "yOffset": offset}
+        points = layer("point", {"x": time("middle"), "y": price(name)}, **look)
+        return points | {"transform": [{"filter": f"isValid(datum['{name}'])"}]}
 
-    wick = {"mark": {"type": "rule", "clip": True}}
-    wick["encoding"] = {"x": x, "color": rising}
-    wick["encoding"] |= {"y": price | {"field": "low"}, "y2": {"field": "high"}}
-    body = {"mark": {"type": "bar", "clip": True, "minBandSize": 1}}
-    body["encoding"] = {"x": at("left"), "x2": {"field": "right"}}
-    body["encoding"] |= {"y": price | {"field": "open"}, "y2": {"field": "close"}, "color": rising}
-    flat = {"mark": {"type": "rule", "clip": True, "strokeWidth": 2}}  # a candle without a body
-    flat["encoding"] = {"x": body["encoding"]["x"], "x2": {"field": "right"}, "y": price | {"field": "close"}}
-    flat["encoding"] |= {"color": rising}
+    def tooltip(name: str, title: str) -> dict[str, Any]:
+        if name in ("local", "utc", "alerts"):
+            return {"field": name, "title": title, "type": "nominal"}
+        text = ",.0f" if name == "volume" else ",.4~f"
+        return {"field": name, "title": title, "type": "quantitative", "format": text}
+
+    if as_candles:
+        width = {"x": time("left"), "x2": {"field": "right"}, "color": colour}
+        high_low = {"y": price("low"), "y2": {"field": "high"}}
+        open_close = {"y": price("open"), "y2": {"field": "close"}}
+        prices = [
+            layer("rule", {"x": time("middle"), "color": colour} | high_low),
+            layer("bar", width | open_close, minBandSize=1),
+            layer("rule", width | {"y": price("close")}, strokeWidth=2),  # seen when open and close are equal
+        ]
+    else:
+        prices = [line("close", colours["up"], strokeWidth=1.8)]
     zoom = {"type": "interval", "encodings": ["x", "y"], "zoom": "wheel![event.ctrlKey || event.shiftKey]"}
-    hover = {"type": "point", "fields": ["x"], "nearest": True, "on": "pointermove", "clear": "pointerout"}
+    prices[0]["params"] = [{"name": "zoom", "select": zoom, "bind": "scales"}]
+    volume_axis = {"orient": "right", "title": None, "grid": False, "tickCount": 2, "format": "~s"}
+    volume_y = {
+        "field": "volume",
+        "type": "quantitative",
+        "scale": {"range": volume_range},
+        "axis": volume_axis,
+    }
+    volume = {"x": time("left"), "x2": {"field": "right"}, "y": volume_y, "y2": {"datum": 0}, "color": colour}
     titles = {
         "local": "Time here",
         "utc": "UTC",
@@ -115,52 +156,35 @@ def chart_spec(
         "close": "Last",
     }
     titles |= {"volume": "Volume", "short": f"SMA-{short}", "long": f"SMA-{long}", "alerts": "Alerts"}
-    tooltip: list[dict[str, Any]] = [{"field": name, "title": title} for name, title in titles.items()]
-    for entry in tooltip:
-        if entry["field"] not in ("local", "utc", "alerts"):
-            entry |= {"type": "quantitative", "format": ",.0f" if entry["field"] == "volume" else ",.4~f"}
-        else:
-            entry |= {"type": "nominal"}
-    cursor = {"mark": {"type": "rule", "clip": True}, "params": [{"name": "hover", "select": hover}]}
-    cursor["encoding"] = {"x": x, "tooltip": tooltip}
-    cursor["encoding"]["opacity"] = {
-        "condition": {"param": "hover", "empty": False, "value": 0.5},
-        "value": 0,
-    }
-    shape = [wick, body, flat] if candles else [line("close", colours["up"], strokeWidth=1.8)]
-    shape[0] = shape[0] | {"params": [{"name": "zoom", "select": zoom, "bind": "scales"}]}
-    volume = {
-        "mark": {"type": "bar", "clip": True, "opacity": 0.6, "minBandSize": 1},
-        "encoding": {
-            "x": at("left"),
-            "x2": {"field": "right"},
-            "y": {
-                **{"field": "volume", "type": "quantitative", "scale": {"range": below}},
-                "axis": {"orient": "right", "title": None, "grid": False, "tickCount": 2, "format": "~s"},
-            },
-            "y2": {"datum": 0},
-            "color": rising,
+    hovered = {"param": "hover", "empty": False, "value": 0.5}
+    cursor = layer(
+        "rule",
+        {
+            "x": time("middle"),
+            "tooltip": [tooltip(name, title) for name, title in titles.items()],
+            "opacity": {"condition": hovered, "value": 0},
         },
-    }
-    prices = [
-        *shape,
+    )
+    hover = {"type": "point", "fields": ["x"], "nearest": True, "on": "pointermove", "clear": "pointerout"}
+    cursor["params"] = [{"name": "hover", "select": hover}]
+    prices += [
         line("short", colours["short"], strokeWidth=1.3),
         line("long", colours["long"], strokeWidth=1.3, strokeDash=[6, 3]),
-        marks("BUY", "triangle-up", colours["up"], 14),
-        marks("SELL", "triangle-down", colours["down"], -14),
-        marks("ANOMALY", "diamond", colours["mark"], 0),
+        signals("BUY", "triangle-up", colours["up"], 14),
+        signals("SELL", "triangle-down", colours["down"], -14),
+        signals("ANOMALY", "diamond", colours["mark"], 0),
         cursor,
     ]
-    format_time = "Format(datum.t, '%a %d %b %H:%M:%S')"
+    time_text = "Format(datum.t, '%a %d %b %H:%M:%S')"
     return {
         "transform": [
-            {"calculate": f"time{format_time}", "as": "local"},
-            {"calculate": f"utc{format_time}", "as": "utc"},
+            {"calculate": f"time{time_text}", "as": "local"},
+            {"calculate": f"utc{time_text}", "as": "utc"},
             {"calculate": "datum.x + (datum.x2 - datum.x) * 0.5", "as": "middle"},
             {"calculate": "datum.x + (datum.x2 - datum.x) * 0.15", "as": "left"},
             {"calculate": "datum.x + (datum.x2 - datum.x) * 0.85", "as": "right"},
         ],
-        "layer": [volume, {"layer": prices}],
+        "layer": [layer("bar", volume, opacity=0.6, minBandSize=1), {"layer": prices}],
         "resolve": {"scale": {"y": "independent"}},
         "config": {"legend": {"disable": True}},
     }

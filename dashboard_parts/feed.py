@@ -1,4 +1,4 @@
-"""What the server has read, shared by all pages."""
+"""What this server has read from AWS, and when to read what."""
 
 from __future__ import annotations
 
@@ -15,111 +15,109 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dashboard_parts.reading import (
     CALLS_AT_ONCE,
-    CREDENTIALS,
     Settings,
     count_objects,
     error_code,
+    is_credentials_error,
     make_client,
     read_alerted_symbols,
     read_items,
 )
-from dashboard_parts.ticks import CHART_ALERTS, CHART_TICKS, FIRST_ALERTS, TICK_NUMBERS, Series, parse_tick
+from dashboard_parts.ticks import TICK_FIELDS, Series, format_timestamp, parse_tick
 
 REFRESH_SECONDS = 3
-FIRST_TICKS = 120  # read when a symbol comes on the page: an hour at a tick every 30 s
-KEPT_TICKS = 1_000  # of a symbol without a chart
-IDLE_SECONDS = 600  # after which a symbol that no page shows is forgotten
-TICK_TEXTS = ("timestamp", "source", "market_state", "exchange_timezone", "replayed_from")
-TICK_FIELDS = (*TICK_NUMBERS, *TICK_TEXTS, "anomaly")
-ALERT_FIELDS = (
-    "alert_id",
-    "timestamp",
-    "signal",
-    "price",
-    "sma_short",
-    "sma_long",
-    "change_percent",
-    "status",
-)
+FIRST_TICKS = 120  # the first read of a symbol: an hour at one tick every 30 s
+KEPT_TICKS = 1_000  # kept of a symbol that no chart shows
+CHART_TICKS = 20_000  # kept of a symbol in a chart: five days at one tick every 10 s are 11,700
+FIRST_ALERTS, CHART_ALERTS = 50, 1_000
+IDLE_SECONDS = 600  # a symbol that no page shows for this long is forgotten
+ALERT_NUMBERS = ("price", "sma_short", "sma_long", "change_percent")
+ALERT_FIELDS = ("alert_id", "timestamp", "signal", "status", *ALERT_NUMBERS)
 
 
 class Feed:
-    """What this server has read, shared by all pages: ten that are open cost what one does."""
+    """What this server has read. All pages share it, so ten open pages cost as much as one."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.failures: dict[str, Exception] = {}  # of reading "ticks" and "alerts", until it works again
+        self.ticks_read_at: datetime | None = None
         self._pool = ThreadPoolExecutor(max_workers=CALLS_AT_ONCE)
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._series: dict[str, Series] = {}
-        self._cached: dict[str, tuple[float, Any]] = {}
+        self._results: dict[str, tuple[float, Any]] = {}  # of `_recent`: when, and what
         self._jobs: dict[tuple[str, str], Future] = {}
         self._account = ""
         self._failed_at = -math.inf
-        self.failures: dict[str, Exception] = {}  # of reading "ticks", "alerts", while it fails
-        self.read_at: datetime | None = None  # when ticks were read last
 
     def client(self, service: str) -> Any:
+        """The client of a service, made at its first use, and again after AWS refused the credentials."""
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = make_client(service, region=self.settings.region)
             return self._clients[service]
 
     def series(self, symbol: str) -> Series:
+        """What is known of a symbol. It is empty at first."""
         with self._lock:
             return self._series.setdefault(symbol, Series(symbol))
 
-    def reread(self) -> None:
-        """Forget what was read more than a minute ago: a page is opened, and late ticks are to be seen."""
+    def are_read(self, symbols: Sequence[str]) -> bool:
+        """Whether DynamoDB has answered for all of these symbols."""
+        return all(self.series(symbol).is_read for symbol in symbols)
+
+    def forget_old_series(self) -> None:
+        """Forget each symbol whose first read is over a minute ago, so that late ticks are read, too."""
         with self._lock:
-            now = time.monotonic()
-            self._series = {s: series for s, series in self._series.items() if now - series.read_at < 60}
+            oldest = time.monotonic() - 60
+            self._series = {s: series for s, series in self._series.items() if series.first_read_at > oldest}
 
-    def refresh(self, symbols: Sequence[str], *, patience: float) -> None:
-        """Ask for what is new of these symbols, one Query each, and wait for the answers for so many seconds.
+    def refresh(self, symbols: Sequence[str], *, timeout: float) -> None:
+        """Read what is new of these symbols, with one Query each.
 
-        What takes longer goes on, and is there at one of the next refreshes. `failures` says what went wrong.
+        A read that takes longer than the timeout goes on. One of the next refreshes finds its result.
+
+        Args:
+            symbols: the symbols on the page, the most urgent first.
+            timeout: how long to wait for the answers, in seconds.
         """
         now = time.monotonic()
-        wait([self._start(("ticks", symbol), self._read, symbol, now) for symbol in symbols], patience)
+        wait([self._submit(("new", symbol), self._read_new, symbol, now) for symbol in symbols], timeout)
         with self._lock:
-            for symbol in [s for s, series in self._series.items() if now - series.asked_at > IDLE_SECONDS]:
-                if symbol not in symbols:
+            for symbol, series in list(self._series.items()):
+                if symbol not in symbols and now - series.refreshed_at > IDLE_SECONDS:
                     del self._series[symbol]
 
-    def reach(self, symbol: str, since: str, *, patience: float) -> Series:
-        """A symbol's ticks and alerts from a time on: what is missing at the old end is read, once."""
-        series = self.series(symbol)
+    def read_back_to(self, symbol: str, start: datetime, *, timeout: float) -> Series:
+        """Read the ticks and alerts of a symbol back to a time, except those that are known.
+
+        Args:
+            timeout: how long to wait for the answers, in seconds.
+        """
+        series, since = self.series(symbol), format_timestamp(start)
         series.charted_at = time.monotonic()
-        if series.ticks and series.lacks(since):
-            wait([self._start(("range", symbol), self._read_range, series, since)], patience)
+        if series.ticks and (lacks_ticks(series, since) or lacks_alerts(series, since)):
+            wait([self._submit(("older", symbol), self._read_older, series, since)], timeout)
         return series
 
-    def cached(self, name: str, seconds: float, read: Callable[[], Any]) -> Any:
-        """The last result of `read`, or the error it raised, made anew when it is older; None at first."""
-        at, value = self._cached.get(name, (-math.inf, None))
-
-        def job() -> None:
-            try:
-                result = read()
-            except (ClientError, BotoCoreError) as error:
-                result = error
-            self._cached[name] = time.monotonic(), result
-
-        if time.monotonic() - at > (10 if isinstance(value, Exception) else seconds):
-            self._start(("cached", name), job)
-        return value
-
     def alerted_symbols(self) -> list[str]:
-        """The symbols that have alerts; none while that cannot be read."""
+        """The symbols that have alerts. None of them while the table cannot be read."""
         table = self.settings.alerts_table
-        found = self.cached(
+        found = self._recent(
             "symbols", 600, lambda: read_alerted_symbols(self.client("dynamodb"), table=table)
         )
         return found if isinstance(found, list) else []
 
-    def waiting(self, what: str) -> tuple[int, bool] | Exception | None:
-        """The "rejects" (of today and yesterday) or "failed batches" in the bucket, counted once a minute."""
+    def count_in_bucket(self, what: str) -> tuple[int, bool] | Exception | None:
+        """Count objects in the bucket, once a minute.
+
+        Args:
+            what: "rejects" (those of today and yesterday) or "failed batches".
+
+        Returns:
+            The number and whether there are more, or the error. None until there is a first result.
+        """
 
         def count() -> tuple[int, bool]:
             today = datetime.now(UTC).date()
@@ -128,135 +126,164 @@ class Feed:
             counts = [count_objects(self.client("s3"), bucket=self._bucket(), prefix=p) for p in prefixes]
             return sum(number for number, _ in counts), any(more for _, more in counts)
 
-        return self.cached(what, 60, count)
+        return self._recent(what, 60, count)
 
     def _bucket(self) -> str:
-        if "{account}" in self.settings.bucket and not self._account:
+        bucket = self.settings.bucket.replace("{region}", self.settings.region)
+        if "{account}" in bucket and not self._account:
             self._account = self.client("sts").get_caller_identity()["Account"]
-        return self.settings.bucket.replace("{region}", self.settings.region).replace(
-            "{account}", self._account
-        )
+        return bucket.replace("{account}", self._account)
 
-    def _start(self, key: tuple[str, str], job: Callable[..., None], *arguments: Any) -> Future:
-        """Have a job done, unless the one of that name is still at it."""
+    def _recent(self, name: str, seconds: float, read: Callable[[], Any]) -> Any:
+        """The last result of `read`, or the error that it raised. None until there is one.
+
+        A result that is too old is still returned, while a new read runs in the background. Streamlit's own
+        cache cannot do this: the page would wait for the first read, and again for each one that fails.
+
+        Args:
+            seconds: the age at which a result is too old. An error is too old after 10 s.
+        """
+        at, result = self._results.get(name, (-math.inf, None))
+
+        def job() -> None:
+            try:
+                new = read()
+            except (ClientError, BotoCoreError) as error:
+                new = error
+            self._results[name] = time.monotonic(), new
+
+        if time.monotonic() - at > (10 if isinstance(result, Exception) else seconds):
+            self._submit(("recent", name), job)
+        return result
+
+    def _submit(self, key: tuple[str, str], job: Callable[..., None], *arguments: Any) -> Future:
+        """Run a job in the background, unless the last one with this key still runs."""
         with self._lock:
             if key not in self._jobs or self._jobs[key].done():
                 self._jobs[key] = self._pool.submit(job, *arguments)
             return self._jobs[key]
 
     @contextmanager
-    def _attempt(self, what: str) -> Iterator[None]:
-        """Keep the error of a read, until one of the same kind succeeds."""
+    def _recording_failure(self, what: str) -> Iterator[None]:
+        """Keep the error of a read in `failures`, until a read of the same kind works."""
         try:
             yield
         except (ClientError, BotoCoreError) as error:
-            code = error_code(error)
             with self._lock:
                 self.failures[what], self._failed_at = error, time.monotonic()
-                if CREDENTIALS.search(code):
-                    self._clients.clear()  # the next ones find new credentials
-                if code == "ResourceNotFoundException":
-                    self._series.clear()  # tables made anew have other ticks
+                if is_credentials_error(error):
+                    self._clients.clear()  # new clients find new credentials
+                if error_code(error) == "ResourceNotFoundException":
+                    self._series.clear()  # if somebody makes the tables again, they hold other ticks
         else:
             with self._lock:
                 self.failures.pop(what, None)
 
-    def _read(self, symbol: str, asked_at: float) -> None:
+    def _read_new(self, symbol: str, asked_at: float) -> None:
+        """Read the new ticks of a symbol or, in turn with them, its new alerts. The first time, read both."""
         series = self.series(symbol)
-        # Where one call has failed the others would; and another page may just have asked.
-        if self._failed_at > asked_at or asked_at - series.asked_at < 0.8 * REFRESH_SECONDS:
+        # Skip the call if another one of this refresh has failed, or if another page has just refreshed.
+        if self._failed_at > asked_at or asked_at - series.refreshed_at < 0.8 * REFRESH_SECONDS:
             return
         with series.lock:
-            is_first = series.read_at == -math.inf
-            news = series.has_news or series.expected or asked_at - series.alerts_asked_at > 60
-            if is_first or not news or series.alerts_asked_at > series.asked_at:
-                with self._attempt("ticks"):
-                    self._read_ticks(series)
-                    self.read_at = datetime.now(UTC)
+            is_first = not series.is_read
+            wants_alerts = (
+                series.has_new_ticks or series.expected_anomalies or asked_at - series.alerts_read_at > 60
+            )
+            alerts_were_last = series.alerts_read_at > series.refreshed_at
+            is_turn_of_alerts = not is_first and wants_alerts and not alerts_were_last
+            if not is_turn_of_alerts:
+                with self._recording_failure("ticks"):
+                    self._read_new_ticks(series)
+                    self.ticks_read_at = datetime.now(UTC)
                     if is_first:
-                        series.read_at = asked_at
-            if series.read_at > -math.inf and (
-                is_first or (news and series.alerts_asked_at < series.asked_at)
-            ):
-                with self._attempt("alerts"):
-                    self._read_alerts(series)
-            series.asked_at = asked_at
+                        series.first_read_at = asked_at
+            if is_turn_of_alerts or (is_first and series.is_read):
+                with self._recording_failure("alerts"):
+                    self._read_new_alerts(series)
+            series.refreshed_at = asked_at
 
-    def _read_range(self, series: Series, since: str) -> None:
-        with series.lock, self._attempt("ticks"):
-            if since < series.since and len(series.ticks) < CHART_TICKS:
-                self._reach_ticks(series, since)
-            if since < series.alerts_since and len(series.alerts) < CHART_ALERTS:
-                self._reach_alerts(series, since)
+    def _read_older(self, series: Series, since: str) -> None:
+        with series.lock, self._recording_failure("ticks"):
+            if lacks_ticks(series, since):
+                self._read_older_ticks(series, since)
+            if lacks_alerts(series, since):
+                self._read_older_alerts(series, since)
 
-    def _read_ticks(self, series: Series) -> None:
+    def _read_new_ticks(self, series: Series) -> None:
         last = series.ticks[-1].timestamp if series.ticks else ""
-        items, complete = read_items(
-            self.client("dynamodb"),
-            table=self.settings.table,
-            symbol=series.symbol,
-            key="timestamp",
-            fields=TICK_FIELDS,
-            after=last,
-            limit=CHART_TICKS if last else FIRST_TICKS,
-        )
+        limit = CHART_TICKS if last else FIRST_TICKS
+        items, complete = self._query(series, "timestamp", fields=TICK_FIELDS, after=last, limit=limit)
         series.add_ticks(items, complete=complete)
         has_chart = time.monotonic() - series.charted_at < IDLE_SECONDS
         series.trim(CHART_TICKS if has_chart else KEPT_TICKS)
 
-    def _reach_ticks(self, series: Series, since: str) -> None:
+    def _read_older_ticks(self, series: Series, since: str) -> None:
         oldest = series.ticks[0].timestamp
-        items, complete = read_items(
-            self.client("dynamodb"),
-            table=self.settings.table,
-            symbol=series.symbol,
-            key="timestamp",
+        items, complete = self._query(
+            series,
+            "timestamp",
             fields=("timestamp", "price", "volume"),
             between=(since, oldest),
             limit=CHART_TICKS - len(series.ticks) + 1,
         )
         older = [tick for tick in map(parse_tick, reversed(items)) if tick and tick.timestamp < oldest]
         series.ticks = older + series.ticks
-        series.since = since if complete else series.ticks[0].timestamp
+        series.complete_from = since if complete else series.ticks[0].timestamp
 
-    def _read_alerts(self, series: Series) -> None:
-        """The new signals, or an anomaly to come: its key has a date only, which sorts before them."""
-        now = series.alerts_asked_at = time.monotonic()
-        series.alerts_asked += 1
-        series.expected = {
-            key: until for key, until in series.expected.items() if key not in series.alerts and until > now
+    def _read_new_alerts(self, series: Series) -> None:
+        """Read the new signals or, in turn with them, the anomalies that are expected.
+
+        The key of an anomaly begins with a date only. It sorts before the signals of its day, so a read of
+        the newest keys does not find it.
+        """
+        now = series.alerts_read_at = time.monotonic()
+        series.alert_reads += 1
+        series.expected_anomalies = {
+            alert_id: until
+            for alert_id, until in series.expected_anomalies.items()
+            if alert_id not in series.alerts and until > now
         }
-        request: dict[str, Any] = {"limit": CHART_ALERTS}
+        expected = series.expected_anomalies
         signals = [key for key, alert in series.alerts.items() if alert.get("signal") != "ANOMALY"]
-        is_anomaly = bool(series.expected) and (series.alerts_asked % 2 == 0 or not series.has_news)
-        series.has_news = series.has_news and is_anomaly
-        if is_anomaly:
-            request["between"] = (min(series.expected), max(series.expected))
+        is_turn_of_anomalies = bool(expected) and (series.alert_reads % 2 == 0 or not series.has_new_ticks)
+        series.has_new_ticks = series.has_new_ticks and is_turn_of_anomalies
+        between, limit = None, CHART_ALERTS
+        if is_turn_of_anomalies:
+            between = (min(expected), max(expected))
         elif signals:
-            # From the oldest that was not sent yet, so that its status comes right.
+            # Start at the oldest alert that was not sent yet, to see when its status changes.
             pending = [key for key in signals if series.alerts[key].get("status") == "pending"]
-            request["between"] = (min(pending, default=max(signals)), "~")
+            between = (min(pending, default=max(signals)), "~")
         else:
-            request["limit"] = FIRST_ALERTS
-        items, complete = self._alerts(series, **request)
-        if "between" not in request:
-            series.alerts_since = "" if complete else items[-1]["alert_id"]
+            limit = FIRST_ALERTS
+        items, complete = self._query(series, "alert_id", fields=ALERT_FIELDS, between=between, limit=limit)
+        if not between:
+            series.alerts_complete_from = "" if complete else items[-1]["alert_id"]
         series.alerts = series.alerts | {item["alert_id"]: item for item in items}
         if len(series.alerts) > 2 * CHART_ALERTS:
             kept = sorted(series.alerts)[-CHART_ALERTS:]
-            series.alerts, series.alerts_since = {key: series.alerts[key] for key in kept}, kept[0]
+            series.alerts, series.alerts_complete_from = {key: series.alerts[key] for key in kept}, kept[0]
 
-    def _reach_alerts(self, series: Series, since: str) -> None:
-        items, complete = self._alerts(series, between=(since, series.alerts_since), limit=CHART_ALERTS)
-        series.alerts = series.alerts | {item["alert_id"]: item for item in items}
-        series.alerts_since = since if complete else items[-1]["alert_id"]
-
-    def _alerts(self, series: Series, **request: Any) -> tuple[list[dict[str, Any]], bool]:
-        return read_items(
-            self.client("dynamodb"),
-            table=self.settings.alerts_table,
-            symbol=series.symbol,
-            key="alert_id",
-            fields=ALERT_FIELDS,
-            **request,
+    def _read_older_alerts(self, series: Series, since: str) -> None:
+        between = (since, series.alerts_complete_from)
+        items, complete = self._query(
+            series, "alert_id", fields=ALERT_FIELDS, between=between, limit=CHART_ALERTS
         )
+        series.alerts = series.alerts | {item["alert_id"]: item for item in items}
+        series.alerts_complete_from = since if complete else items[-1]["alert_id"]
+
+    def _query(self, series: Series, key: str, **request: Any) -> tuple[list[dict[str, Any]], bool]:
+        """Query the table that has this sort key, as `read_items` does."""
+        table = self.settings.table if key == "timestamp" else self.settings.alerts_table
+        return read_items(self.client("dynamodb"), table=table, symbol=series.symbol, key=key, **request)
+
+
+def lacks_ticks(series: Series, since: str) -> bool:
+    """Whether a chart that starts at this timestamp needs older ticks, and there is room for them."""
+    return since < series.complete_from and len(series.ticks) < CHART_TICKS
+
+
+def lacks_alerts(series: Series, since: str) -> bool:
+    """Whether a chart that starts at this timestamp needs older alerts, and there is room for them."""
+    return since < series.alerts_complete_from and len(series.alerts) < CHART_ALERTS

@@ -1,4 +1,4 @@
-"""The settings of the page, its calls to AWS, and what to do when a call fails."""
+"""The page's settings, its calls to AWS, and what to do when a call fails."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from botocore.exceptions import BotoCoreError
 
 from stream_stock_data import CREDENTIALS, HERE, CannotRun, load_settings, parse_symbols, setting
 
-SCANNED_PAGES = 4  # of 1 MB, of the alerts table: where symbols come from that nobody configured
 CALLS_AT_ONCE = 8
+SCAN_PAGES = 4  # of 1 MB each, of the alerts table
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings that concern the page, as .env.example explains them."""
+    """The settings that the page needs. .env.example explains them."""
 
     region: str
     table: str
@@ -32,17 +32,17 @@ class Settings:
     long: int
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the tables are, in words."""
         endpoint = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") or os.environ.get("AWS_ENDPOINT_URL")
         return f"at `{endpoint}`" if endpoint else f"of AWS in {self.region}"
 
 
 def read_settings() -> Settings:
-    """The settings of .env and of the environment, the latter winning.
+    """Read the settings from the environment and from .env. The environment wins.
 
     Raises:
-        CannotRun: one of them cannot be.
+        CannotRun: a setting has a wrong value.
     """
     load_settings(HERE / ".env")
     symbols = setting("STOCK_SYMBOLS", setting("STOCK_SYMBOL", "AAPL"))
@@ -51,7 +51,7 @@ def read_settings() -> Settings:
     except ValueError as error:
         raise CannotRun(f"SMA_SHORT, SMA_LONG: {error}") from None
     if not 0 < short < long:
-        raise CannotRun(f"SMA_SHORT ({short}) has to be above 0 and smaller than SMA_LONG ({long})")
+        raise CannotRun(f"SMA_SHORT ({short}) must be above 0 and smaller than SMA_LONG ({long})")
     return Settings(
         region=setting("AWS_REGION", "us-east-1"),
         table=setting("TABLE_NAME", "stock-market-data"),
@@ -64,7 +64,7 @@ def read_settings() -> Settings:
 
 
 def make_client(service: str, *, region: str) -> Any:
-    """A client of a new session, which reads the credentials anew."""
+    """Make a client in a new session, so that it finds the credentials of now."""
     config = Config(
         connect_timeout=2,
         read_timeout=5,
@@ -86,14 +86,17 @@ def read_items(
     between: tuple[str, str] | None = None,
     limit: int,
 ) -> tuple[list[dict[str, Any]], bool]:
-    """A symbol's items, newest first, and whether these are all that the condition names.
+    """Read items of one symbol.
 
     Args:
-        key: the table's sort key.
-        fields: what to read of an item. DynamoDB charges for whole items all the same.
-        after: only items with a sort key above this one.
-        between: only items with a sort key from the one to the other.
-        limit: so many items at the most.
+        key: the name of the table's sort key.
+        fields: the attributes to read. DynamoDB charges for the whole item all the same.
+        after: read only items whose sort key is above this one.
+        between: read only items whose sort key is from the first to the second, both included.
+        limit: the most items to read.
+
+    Returns:
+        The items, newest first, and whether they are all that the condition selects.
     """
     names = {f"#{number}": name for number, name in enumerate(dict.fromkeys((key, *fields)))}
     condition, values = "symbol = :symbol", {":symbol": {"S": symbol}}
@@ -112,7 +115,7 @@ def read_items(
         "ScanIndexForward": False,
     }
     items: list[dict[str, Any]] = []
-    while True:  # a page has 1 MB at the most
+    while True:  # DynamoDB answers with 1 MB at most
         page = dynamodb.query(**request, Limit=limit - len(items))
         items += [
             {
@@ -129,46 +132,53 @@ def read_items(
 
 
 def read_alerted_symbols(dynamodb: Any, *, table: str) -> list[str]:
-    """The symbols that have alerts, as far as SCANNED_PAGES megabytes of the table tell."""
+    """Find the symbols that have alerts, in the first SCAN_PAGES pages of the table."""
     symbols: set[str] = set()
     pages = dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression="symbol")
-    for page in itertools.islice(pages, SCANNED_PAGES):
+    for page in itertools.islice(pages, SCAN_PAGES):
         symbols |= {item["symbol"]["S"] for item in page["Items"]}
     return sorted(symbols)
 
 
 def count_objects(s3: Any, *, bucket: str, prefix: str) -> tuple[int, bool]:
-    """The number of objects under a prefix, up to 1,000, and whether there are more."""
+    """Count the objects under a prefix, up to 1,000. Also returns whether there are more."""
     answer = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)
     return answer.get("KeyCount", 0), answer.get("IsTruncated", False)
 
 
 def error_code(error: Exception) -> str:
-    """The code of AWS's answer; where there is none, the name of botocore's exception."""
+    """The code in AWS's answer, or the name of botocore's exception when there was no answer."""
     return getattr(error, "response", {}).get("Error", {}).get("Code") or type(error).__name__
 
 
+def is_credentials_error(error: Exception) -> bool:
+    """Whether AWS refused the credentials, or there are none."""
+    return bool(CREDENTIALS.search(error_code(error)))
+
+
 def explain(error: Exception, settings: Settings) -> str:
-    """What to do about an error of AWS, in Markdown."""
+    """Say what an error of AWS means and what to do about it, in Markdown."""
     code = error_code(error)
     if code == "ResourceNotFoundException":
         return (
-            f"**No such table**: `{settings.table}` or `{settings.alerts_table}` {settings.place}. Run "
-            "`scripts/setup.sh`, or `scripts/run_local.sh` to try everything without an account. If it runs "
-            "already, give this page its address in `AWS_ENDPOINT_URL`."
+            f"**No such table**: `{settings.table}` or `{settings.alerts_table}` {settings.location}. Run "
+            "`scripts/setup.sh`, or `scripts/run_local.sh` to try everything without an account. If that is "
+            "running already, start this page with its address in `AWS_ENDPOINT_URL`."
         )
     if "Expired" in code or "Expired" in str(error):
-        return "**The AWS credentials have expired.** Log in again: `aws sso login`, or new keys."
-    if code == "ProfileNotFound" or CREDENTIALS.search(code):
+        return "**The AWS credentials have expired.** Log in again with `aws sso login`, or set new keys."
+    if code == "ProfileNotFound" or is_credentials_error(error):
         return (
-            f"**AWS does not take the credentials, or there are none** ({code}). Look at `aws configure "
-            "list`; `aws configure` or `aws sso login` puts it right."
+            f"**AWS does not accept the credentials, or there are none** ({code}). `aws configure list` "
+            "shows what is set. `aws configure` or `aws sso login` sets new ones."
         )
     if code in ("AccessDenied", "AccessDeniedException"):
         return (
-            "**Not allowed to read.** The policy `scripts/policies/dashboard.json` is what this page needs. "
+            "**Not allowed to read.** This page needs the policy `scripts/policies/dashboard.json`. "
             f"AWS says: `{error.response['Error'].get('Message', '').replace('`', '')}`"
         )
     if isinstance(error, BotoCoreError):
-        return f"**Cannot reach AWS** {settings.place}: check `AWS_REGION`, `AWS_ENDPOINT_URL`, the network."
+        return (
+            f"**Cannot reach AWS** {settings.location}. Check the network, `AWS_REGION`, `AWS_ENDPOINT_URL`."
+        )
     return f"**DynamoDB answers**: `{str(error).replace('`', '')}`"

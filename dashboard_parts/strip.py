@@ -1,22 +1,27 @@
-"""The strip at the top of the page: how the market and the pipeline are."""
+"""The top of the page: a strip with the state of the market and of the pipeline, and what is wrong."""
 
 from __future__ import annotations
 
 import html
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from dashboard_parts.feed import Feed
-from dashboard_parts.reading import explain
-from dashboard_parts.ticks import ago, index_from, market
+import streamlit as st
 
+from dashboard_parts.feed import REFRESH_SECONDS, Feed
+from dashboard_parts.reading import explain
+from dashboard_parts.ticks import Series, age_text, index_from, market_state
+
+STALE_SECONDS = 300
 STYLE = """
 <style>
 .stMainBlockContainer { padding: 1.2rem clamp(1rem, 3vw, 3rem) 2rem; }
 .stAppHeader { background: transparent; height: 2.5rem; pointer-events: none; }
 .stAppHeader button { pointer-events: auto; }
-.stStatusWidget { display: none; }  /* it would flicker with every refresh, as would what fades meanwhile */
+/* Without these two rules the page would flicker at each refresh. */
+.stStatusWidget { display: none; }
 [data-stale="true"] { opacity: 1 !important; }
 .strip { display: flex; flex-wrap: wrap; gap: .4rem; align-items: stretch; }
 .strip h1 { font-size: 1.35rem; padding: 0; margin: 0 .6rem 0 0; align-self: center; }
@@ -35,43 +40,82 @@ def chip(label: str, value: str, *, kind: str = "", title: str = "") -> str:
     return '<span class="chip {}" title="{}"><small>{}</small>{}</span>'.format(*texts)
 
 
-def strip(feed: Feed, symbols: Sequence[str], now: datetime) -> str:
-    """The health strip as HTML: source, market, age, ticks an hour, what waits in the bucket."""
-    known = [series for series in map(feed.series, symbols) if series.ticks]
+def draw_strip(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
+    """Draw the strip: source, market, age, ticks in an hour, and what failed and lies in the bucket."""
+    series_with_ticks = with_ticks(feed, symbols)
+    sources = {series.newest.get("source") for series in series_with_ticks}
     chips = []
-    sources = {series.newest.get("source") for series in known}
     if "simulated" in sources:
         chips.append(chip("simulated", "made-up prices", kind="badge"))
     if "replay" in sources:
-        dates = [str(s.newest["replayed_from"])[:10] for s in known if "replayed_from" in s.newest]
+        newest = [series.newest for series in series_with_ticks]
+        dates = [str(fields["replayed_from"])[:10] for fields in newest if "replayed_from" in fields]
         chips.append(chip("replay", f"prices of {max(dates, default='the past')}", kind="badge"))
-    states = [market(series.newest, now) for series in known]
-    count = states.count("open")
-    if 0 < count < len(states):
-        state = f"● open: {count} of {len(states)}"
+    states = [market_state(series.newest, now) for series in series_with_ticks]
+    open_markets = states.count("open")
+    if 0 < open_markets < len(states):
+        state = f"● open: {open_markets} of {len(states)}"
+    elif open_markets:
+        state = "● open"
     else:
-        state = {"open": "● open", "closed": "○ closed"}.get(
-            states[0] if len(set(states)) == 1 else "", "? unknown"
-        )
-    chips.append(chip("market", state, title="as the newest ticks say, otherwise by the hours of New York"))
-    if known:
-        newest = max(series.ticks[-1].time for series in known) / 1000
-        chips.append(chip("last tick", f"{ago(now.timestamp() - newest)} ago"))
-    else:
-        chips.append(chip("last tick", "none yet"))
+        state = "○ closed" if set(states) == {"closed"} else "? unknown"
+    chips.append(chip("market", state, title="by the newest ticks, otherwise by New York's trading hours"))
+    last = "none yet"
+    if series_with_ticks:
+        newest_time = max(series.ticks[-1].time for series in series_with_ticks) / 1000
+        last = f"{age_text(now.timestamp() - newest_time)} ago"
+    chips.append(chip("last tick", last))
     hour = now - timedelta(hours=1)
-    count = sum(len(series.ticks) - index_from(series.ticks, hour) for series in known)
-    more = "" if all(series.is_complete_from(hour) for series in known) else "+"
+    count = sum(len(series.ticks) - index_from(series.ticks, hour) for series in series_with_ticks)
+    more = "" if all(series.is_complete_from(hour) for series in series_with_ticks) else "+"
     chips.append(chip("ticks in the last hour", f"{count:,}{more}", title="of the symbols on this page"))
-    for what, hint in (("rejects", "records that were no tick"), ("failed batches", "scripts/redrive.sh")):
-        found = feed.waiting(what)
-        text = "…" if found is None else "?"
-        if isinstance(found, tuple):
-            text = f"{found[0]:,}{'+' if found[1] else ''}"
-        title = explain(found, feed.settings) if isinstance(found, Exception) else hint
-        alarm = "⚠ " if text not in ("0", "?", "…") else ""
-        chips.append(chip(what, alarm + text, title=re.sub(r"[*`]", "", title)))
-    sources -= {"simulated", "replay", None}
-    if sources:
+    chips.append(bucket_chip(feed, "rejects", "records that were no tick"))
+    chips.append(bucket_chip(feed, "failed batches", "scripts/redrive.sh"))
+    if sources := sources - {"simulated", "replay", None}:
         chips.append(chip("source", ", ".join(sorted(sources))))
-    return f'{STYLE}<div class="strip"><h1>Stock market</h1>{"".join(chips)}</div>'
+    st.html(f'{STYLE}<div class="strip"><h1>Stock market</h1>{"".join(chips)}</div>')
+
+
+def bucket_chip(feed: Feed, what: str, hint: str) -> str:
+    """The number of rejects or failed batches, with a warning sign when there are any."""
+    found = feed.count_in_bucket(what)
+    if found is None:
+        return chip(what, "…", title=hint)
+    if isinstance(found, Exception):
+        return chip(what, "?", title=re.sub(r"[*`]", "", explain(found, feed.settings)))
+    number, is_more = found
+    return chip(what, f"{'⚠ ' if number else ''}{number:,}{'+' if is_more else ''}", title=hint)
+
+
+def with_ticks(feed: Feed, symbols: Sequence[str]) -> list[Series]:
+    """What is known of those symbols that have ticks."""
+    return [series for series in map(feed.series, symbols) if series.ticks]
+
+
+def draw_problem(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
+    """Draw what is broken, empty or out of date, and what to do about it."""
+    if error := next(iter(feed.failures.values()), None):
+        text = explain(error, feed.settings)
+        if feed.ticks_read_at:
+            age = age_text((now - feed.ticks_read_at).total_seconds())
+            text += f" The page shows what it read {age} ago."
+        st.error(f"{text} This page tries again every {REFRESH_SECONDS} s.")
+        return
+    if not feed.are_read(symbols):
+        return
+    series_with_ticks = with_ticks(feed, symbols)
+    if not series_with_ticks:
+        names = shlex.quote(",".join(symbols[:5])).replace("`", "")
+        st.info(
+            f"**No ticks yet** of these symbols {feed.settings.location}. Start the producer, and they "
+            f"appear here:\n\n```bash\npython stream_stock_data.py --symbols {names} --backfill 60\n```"
+        )
+        return
+    newest = max(series_with_ticks, key=lambda series: series.ticks[-1].time).newest
+    age = (now - datetime.fromisoformat(newest["timestamp"])).total_seconds()
+    limit = STALE_SECONDS + 60 * float(newest.get("delay_minutes") or 0)
+    if age > limit and market_state(newest, now) != "closed":
+        st.warning(
+            f"**Nothing new for {age_text(age)}**, and the market is not known to be closed. Is the producer "
+            "running? `python stream_stock_data.py` says what it does."
+        )

@@ -1,9 +1,9 @@
-"""The two tables of the page, as frames with their columns: the watchlist and the alerts."""
+"""The rows and columns of the two tables: the watchlist and the alerts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,50 +13,38 @@ from pandas.io.formats.style import Styler
 
 from dashboard_parts.feed import FIRST_TICKS, Feed
 from dashboard_parts.reading import Settings
-from dashboard_parts.ticks import SIGNALS, ago, amount, averages, signed
+from dashboard_parts.ticks import SIGNALS, age_text, amount, arrow, averages
 
 
-def watch_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFrame:
-    """The table of a page: a row a symbol, in that order."""
+def watchlist_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFrame:
+    """The watchlist: one row for each symbol, in this order."""
     settings, rows = feed.settings, []
     for symbol in symbols:
         series = feed.series(symbol)
         newest, ticks = series.newest, series.ticks
-        is_read = series.read_at > -math.inf
-        row: dict[str, Any] = {"Symbol": symbol, "Trend": "no ticks" if is_read else "not read yet"}
+        row: dict[str, Any] = {"Symbol": symbol, "Trend": "no ticks" if series.is_read else "not read yet"}
         if newest and ticks:
             prices = [float(tick.price) for tick in ticks[-FIRST_TICKS:]]
-            found = averages(ticks, short=settings.short, long=settings.long)
             row |= {
                 "Last": prices[-1],
-                "Change %": float(newest.get("change_percent", math.nan)),
                 "Change": float(newest.get("change", math.nan)),
+                "Change %": float(newest.get("change_percent", math.nan)),
                 "Prices": prices[:: -(-len(prices) // 60)],
                 "Trend": f"{len(ticks)} of {settings.long} ticks",
                 "Age": round((now - datetime.fromisoformat(newest["timestamp"])).total_seconds()),
                 "Anomaly": "◆ anomaly" if newest.get("anomaly") else "",
             }
-            if found:
+            if found := averages(ticks, short=settings.short, long=settings.long):
                 row["SMA short"], row["SMA long"] = (round(float(average), 4) for average in found[:2])
                 row["Trend"] = {"up": "▲ up", "down": "▼ down", "flat": "▬ flat"}[found[2]]
         rows.append(row)
-    columns = [
-        "Symbol",
-        "Last",
-        "Change %",
-        "Change",
-        "Prices",
-        "Trend",
-        "SMA short",
-        "SMA long",
-        "Age",
-        "Anomaly",
-    ]
+    columns = ["Symbol", "Last", "Change %", "Change", "Prices", "Trend"]
+    columns += ["SMA short", "SMA long", "Age", "Anomaly"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def styled(frame: pd.DataFrame, colours: dict[str, str]) -> Styler:
-    """The watchlist's rows with their colours and texts."""
+def style_watchlist(frame: pd.DataFrame, colours: dict[str, str]) -> Styler:
+    """Give the watchlist's rows their colours and their texts."""
 
     def colour(value: float) -> str:
         return f"color: {colours['up']}" if value > 0 else f"color: {colours['down']}" if value < 0 else ""
@@ -66,12 +54,18 @@ def styled(frame: pd.DataFrame, colours: dict[str, str]) -> Styler:
 
     style = frame.style.map(colour, subset=["Change", "Change %"]).map(colour_trend, subset=["Trend"])
     style = style.map(lambda _: f"color: {colours['mark']}", subset=["Anomaly"])
-    texts = {"Last": amount, "Change": signed, "Change %": lambda value: signed(value, "%"), "Age": ago}
-    texts |= dict.fromkeys(("SMA short", "SMA long"), "{:,.4f}")
+    texts = {
+        "Last": amount,
+        "Change": lambda value: f"{arrow(value)} {amount(value, '+')}",
+        "Change %": lambda value: f"{arrow(value)} {value:+.2f}",
+        "Age": age_text,
+        "SMA short": "{:,.4f}",
+        "SMA long": "{:,.4f}",
+    }
     return style.format(texts, na_rep="—")
 
 
-def watch_columns(settings: Settings, colours: dict[str, str]) -> dict[str, Any]:
+def watchlist_columns(settings: Settings, colours: dict[str, str]) -> dict[str, Any]:
     """How Streamlit shows the columns of the watchlist."""
     config = st.column_config
     return {
@@ -79,8 +73,8 @@ def watch_columns(settings: Settings, colours: dict[str, str]) -> dict[str, Any]
         "Last": config.NumberColumn(width=78),
         "Change": config.NumberColumn(width=80),
         "Change %": config.NumberColumn(width=80),
-        "Prices": config.LineChartColumn(width=130, color=colours["up"], help="the last hour or so"),
-        "Trend": config.TextColumn(width=95, help="where the short average lies to the long one"),
+        "Prices": config.LineChartColumn(width=130, color=colours["up"], help="in about the last hour"),
+        "Trend": config.TextColumn(width=95, help="whether the short average is above or below the long one"),
         "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=95),
         "SMA long": config.NumberColumn(f"SMA-{settings.long}", width=95),
         "Age": config.NumberColumn(width=75, help="since the newest quote"),
@@ -88,8 +82,8 @@ def watch_columns(settings: Settings, colours: dict[str, str]) -> dict[str, Any]
     }
 
 
-def alert_rows(feed: Feed, symbols: Iterable[str]) -> pd.DataFrame:
-    """The alerts of some symbols, newest first."""
+def alert_rows(feed: Feed, symbols: Sequence[str]) -> pd.DataFrame:
+    """The alerts of these symbols, newest first."""
     rows = [
         {
             "Time": str(alert.get("timestamp", "")),
@@ -114,16 +108,15 @@ def alert_rows(feed: Feed, symbols: Iterable[str]) -> pd.DataFrame:
 
 def alert_columns(settings: Settings) -> dict[str, Any]:
     """How Streamlit shows the columns of the alerts."""
-    config, prices = st.column_config, "%.2f"
+    config = st.column_config
+    zone, price = st.context.timezone or "UTC", "%.2f"
     return {
-        "Time": config.DatetimeColumn(
-            format="ddd HH:mm:ss", timezone=st.context.timezone or "UTC", width=105
-        ),
+        "Time": config.DatetimeColumn(format="ddd HH:mm:ss", timezone=zone, width=105),
         "Symbol": config.TextColumn(width=80),
         "Signal": config.TextColumn(width=105),
-        "Price": config.NumberColumn(format=prices, width=75),
+        "Price": config.NumberColumn(format=price, width=75),
         "Change %": config.NumberColumn(format="%+.2f", width=80),
-        "SMA short": config.NumberColumn(f"SMA-{settings.short}", format=prices, width=75),
-        "SMA long": config.NumberColumn(f"SMA-{settings.long}", format=prices, width=75),
+        "SMA short": config.NumberColumn(f"SMA-{settings.short}", format=price, width=75),
+        "SMA long": config.NumberColumn(f"SMA-{settings.long}", format=price, width=75),
         "Status": config.TextColumn(width=80),
     }

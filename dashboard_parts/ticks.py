@@ -1,4 +1,4 @@
-"""Ticks in memory and what is computed from them."""
+"""What the page knows of one symbol, and what it computes from the symbol's ticks."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ import math
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from stream_stock_data import amount, format_timestamp, parse_timestamp
 
-CHART_TICKS = 20_000  # of one with a chart: five days at a tick every 10 s are 11,700
-FIRST_ALERTS, CHART_ALERTS = 50, 1_000
-ALERT_PATIENCE_SECONDS = 120  # how long an alert is waited for after its tick
-TICK_NUMBERS = ("price", "change", "change_percent", "volume", "delay_minutes")
+ANOMALY_ALERT_SECONDS = 120  # how long the page looks for the alert of an anomalous tick
+NUMBERS = ("price", "change", "change_percent", "volume", "delay_minutes")
+TEXTS = ("timestamp", "source", "market_state", "exchange_timezone", "replayed_from")
+TICK_FIELDS = (*NUMBERS, *TEXTS, "anomaly")
 SIGNALS = {"BUY": "▲ BUY", "SELL": "▼ SELL", "ANOMALY": "◆ ANOMALY"}
 
 
 class Tick(NamedTuple):
-    """A tick in memory; `time` in milliseconds since 1970."""
+    """A tick in memory. `time` is in milliseconds since 1970."""
 
     timestamp: str
     time: float
@@ -35,74 +34,76 @@ class Tick(NamedTuple):
 
 @dataclass
 class Series:
-    """What is known of a symbol: its newest ticks without a hole, oldest first, and its alerts."""
+    """What is known of one symbol: its newest ticks, oldest first and with no gap, and its alerts."""
 
     symbol: str
     ticks: list[Tick] = field(default_factory=list)
-    since: str = ""  # from here on, no tick is missing
-    newest: dict[str, Any] = field(default_factory=dict)
-    alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    alerts_since: str = ""
-    expected: dict[str, float] = field(default_factory=dict)  # anomalies to come: asked for until then
-    has_news: bool = True  # ticks that the alerts were not asked for yet
-    read_at: float = -math.inf  # monotonic seconds, as all below
-    asked_at: float = -math.inf
-    alerts_asked_at: float = -math.inf
-    alerts_asked: int = 0  # times
+    complete_from: str = ""  # no tick is missing from this timestamp on
+    newest: dict[str, Any] = field(default_factory=dict)  # the fields of the newest tick
+    alerts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by alert_id
+    alerts_complete_from: str = ""  # the same for alerts, an alert_id
+    expected_anomalies: dict[str, float] = field(default_factory=dict)  # alert_id: when to stop looking
+    has_new_ticks: bool = True  # ticks came after the last read of alerts
+    alert_reads: int = 0
+    # These are in monotonic seconds.
+    first_read_at: float = -math.inf
+    refreshed_at: float = -math.inf
+    alerts_read_at: float = -math.inf
     charted_at: float = -math.inf
     lock: Any = field(default_factory=threading.Lock)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether DynamoDB has answered for this symbol."""
+        return self.first_read_at > -math.inf
+
     def add_ticks(self, items: list[dict[str, Any]], *, complete: bool) -> None:
-        """Take in items, newest first, all newer than what is known.
+        """Add items that are newer than the known ticks.
 
         Args:
-            complete: there are none between what is known and these.
+            items: items of the table, newest first.
+            complete: no tick lies between the known ones and these.
         """
         ticks = []
         for item in reversed(items):
             if (tick := parse_tick(item)) is None:
                 continue
             ticks.append(tick)
-            self.newest = {name: value for name, value in item.items() if has_its_type(name, value)}
+            self.newest = {name: value for name, value in item.items() if has_right_type(name, value)}
             if self.newest.get("anomaly") and (alert_id := anomaly_id(self.newest)) not in self.alerts:
-                self.expected[alert_id] = time.monotonic() + ALERT_PATIENCE_SECONDS
+                self.expected_anomalies[alert_id] = time.monotonic() + ANOMALY_ALERT_SECONDS
         if not self.ticks or not complete:
-            self.ticks, self.since = [], "" if complete else (ticks[0].timestamp if ticks else "~")
-        self.ticks = self.ticks + ticks  # a list of its own: the old one may be being drawn
-        self.has_news = self.has_news or bool(ticks)
-
-    def lacks(self, since: str) -> bool:
-        """Whether older ticks or alerts are to be read for a chart from that time on."""
-        return (since < self.since and len(self.ticks) < CHART_TICKS) or (
-            since < self.alerts_since and len(self.alerts) < CHART_ALERTS
-        )
+            self.ticks = []
+            self.complete_from = "" if complete else ticks[0].timestamp if ticks else "~"
+        self.ticks = self.ticks + ticks  # a new list, because a page may be drawing the old one
+        self.has_new_ticks = self.has_new_ticks or bool(ticks)
 
     def is_complete_from(self, start: datetime) -> bool:
-        """Whether no tick is missing from that time on."""
-        return self.since <= format_timestamp(start)
+        """Whether no tick is missing from a time on."""
+        return self.complete_from <= format_timestamp(start)
 
     def trim(self, length: int) -> None:
-        """Keep about the newest `length` ticks."""
+        """Drop the oldest ticks when there are clearly more than `length`."""
         if len(self.ticks) > 1.2 * length:
             self.ticks = self.ticks[-length:]
-            self.since = self.ticks[0].timestamp
+            self.complete_from = self.ticks[0].timestamp
 
 
-def has_its_type(name: str, value: Any) -> bool:
-    """Whether a field of an item can be used: the function checks most of them, but not all."""
-    return isinstance(value, bool if name == "anomaly" else Decimal if name in TICK_NUMBERS else str)
+def has_right_type(name: str, value: Any) -> bool:
+    """Whether the page can use a field of an item. ProcessStockData does not check all of them."""
+    return isinstance(value, bool if name == "anomaly" else Decimal if name in NUMBERS else str)
 
 
 def parse_tick(item: dict[str, Any]) -> Tick | None:
-    """The tick in an item; None for what somebody else has put on the table."""
+    """Make a tick of an item. None if the item is not one of the pipeline's ticks."""
     try:
-        at = parse_timestamp(item["timestamp"]).timestamp() * 1000
-        if isinstance(item["price"], Decimal) and item["price"] > 0:
-            volume = item.get("volume")
-            return Tick(item["timestamp"], at, item["price"], volume if isinstance(volume, Decimal) else None)
+        milliseconds = parse_timestamp(item["timestamp"]).timestamp() * 1000
+        price, volume = item["price"], item.get("volume")
     except (KeyError, ValueError):
-        pass
-    return None
+        return None
+    if not isinstance(price, Decimal) or price <= 0:
+        return None
+    return Tick(item["timestamp"], milliseconds, price, volume if isinstance(volume, Decimal) else None)
 
 
 def index_from(ticks: Sequence[Tick], start: datetime) -> int:
@@ -110,96 +111,112 @@ def index_from(ticks: Sequence[Tick], start: datetime) -> int:
     return bisect_left(ticks, format_timestamp(start), key=lambda tick: tick.timestamp)
 
 
-@lru_cache
-def zone(name: str | None) -> ZoneInfo:
-    """The time zone of that name; UTC where there is none."""
+def time_zone(name: str | None) -> ZoneInfo:
+    """The time zone of this name, or UTC if there is no such zone."""
     try:
         return ZoneInfo(name or "UTC")
     except (KeyError, ValueError, OSError):
         return ZoneInfo("UTC")
 
 
-def anomaly_id(item: dict[str, Any]) -> str:
-    """The alert_id of a tick's anomaly: the date where its exchange is, and the direction."""
-    at = datetime.fromisoformat(item["timestamp"]).astimezone(zone(item.get("exchange_timezone")))
-    return f"{at.date()}#ANOMALY#{'up' if item.get('change_percent', 0) > 0 else 'down'}"
+def anomaly_id(newest: dict[str, Any]) -> str:
+    """The alert_id of a tick's anomaly: the date at its exchange, and the direction."""
+    moment = datetime.fromisoformat(newest["timestamp"]).astimezone(
+        time_zone(newest.get("exchange_timezone"))
+    )
+    return f"{moment.date()}#ANOMALY#{'up' if newest.get('change_percent', 0) > 0 else 'down'}"
 
 
 def averages(ticks: Sequence[Tick], *, short: int, long: int) -> tuple[Decimal, Decimal, str] | None:
-    """Both averages of the newest ticks and "up", "down" or "flat", compared exactly; None with too few."""
+    """Both averages of the newest ticks, and where the short one lies: "up", "down" or "flat".
+
+    None if there are too few ticks. The comparison is exact, as in StockTrendAnalysis.
+    """
     if len(ticks) < long:
         return None
     prices = [tick.price for tick in ticks[-long:]]
-    spread = long * sum(prices[-short:]) - short * sum(prices)
-    return (
-        sum(prices[-short:]) / short,
-        sum(prices) / long,
-        "up" if spread > 0 else "down" if spread else "flat",
-    )
+    short_sum, long_sum = sum(prices[-short:]), sum(prices)
+    spread = long * short_sum - short * long_sum
+    return short_sum / short, long_sum / long, "up" if spread > 0 else "down" if spread else "flat"
 
 
-def market(newest: dict[str, Any], now: datetime) -> str:
-    """ "open", "closed" or "unknown", as far as a symbol's newest tick and the clock tell."""
+def market_state(newest: dict[str, Any], now: datetime) -> str:
+    """Whether a symbol's market is "open", "closed" or "unknown", judged by its newest tick and the clock."""
     age = now - datetime.fromisoformat(newest["timestamp"])
     is_fresh = age < timedelta(minutes=10 + float(newest.get("delay_minutes") or 0))
     if is_fresh and newest.get("market_state"):
         return "open" if newest["market_state"] == "REGULAR" else "closed"
     if newest.get("exchange_timezone") == "America/New_York" and newest.get("source") != "simulated":
-        there = now.astimezone(zone("America/New_York"))  # its holidays are not known here
+        there = now.astimezone(time_zone("America/New_York"))  # this does not know the exchange's holidays
         in_hours = (9, 30) <= (there.hour, there.minute) < (16, 0)
         return "open" if there.weekday() < 5 and in_hours else "closed"
     return "open" if is_fresh else "unknown"
 
 
-def draw_bars(
+def make_candles(
     series: Series, *, start: datetime, seconds: int, short: int, long: int
 ) -> list[dict[str, Any]]:
-    """The candles of a chart: ticks from `start` on, so many seconds each, with averages, volume and signals.
+    """Make the candles of a chart, oldest first, with averages, volume and signals.
 
-    Averages are those at a candle's last tick. Volume is what a tick's session volume exceeds the one before
-    by; a replayed tick has that of its whole bar.
+    The averages are those at the candle's last tick. A tick's volume counts from the start of the session,
+    so a candle's volume is the sum of the increases. Only a replayed tick brings the volume of its own bar.
+
+    Args:
+        start: the time of the first tick to use.
+        seconds: the length of a candle.
+        short, long: the number of ticks in each average.
     """
     ticks, width = series.ticks, seconds * 1000
     first = index_from(ticks, start)
-    sums = [0.0, *itertools.accumulate(float(tick.price) for tick in ticks[max(first - long, 0) :])]
     offset = max(first - long, 0)
-    whole_bars = series.newest.get("source") == "replay"
-    bars: dict[float, dict[str, Any]] = {}
-    for place in range(first, len(ticks)):
-        tick, price, at = ticks[place], float(ticks[place].price), ticks[place].time // width * width
-        bar = bars.get(at)
-        if bar is None:
-            bar = {"t": at, "end": at + width, "open": price, "high": price, "low": price, "volume": 0.0}
-            bars[at] = bar
-        bar["high"], bar["low"], bar["close"] = max(bar["high"], price), min(bar["low"], price), price
-        before = ticks[place - 1].volume if place else None
-        if tick.volume is not None and (whole_bars or before is not None):
-            bar["volume"] += max(float(tick.volume - (0 if whole_bars else before)), 0)
+    sums = [0.0, *itertools.accumulate(float(tick.price) for tick in ticks[offset:])]
+    is_replay = series.newest.get("source") == "replay"
+    candles: dict[float, dict[str, Any]] = {}
+    for index in range(first, len(ticks)):
+        tick, price, at = ticks[index], float(ticks[index].price), ticks[index].time // width * width
+        candle = candles.get(at)
+        if candle is None:
+            candle = {"t": at, "end": at + width, "open": price, "high": price, "low": price, "volume": 0.0}
+            candles[at] = candle
+        candle["high"], candle["low"] = max(candle["high"], price), min(candle["low"], price)
+        candle["close"] = price
+        before = 0 if is_replay else ticks[index - 1].volume if index else None
+        if tick.volume is not None and before is not None:
+            candle["volume"] += max(float(tick.volume - before), 0)
+        end = index + 1 - offset
         for name, length in (("short", short), ("long", long)):
-            if place + 1 >= length:
-                end = place + 1 - offset
-                bar[name] = round((sums[end] - sums[end - length]) / length, 4) if end >= length else None
-    for alert in series.alerts.values():
+            if end >= length:
+                candle[name] = round((sums[end] - sums[end - length]) / length, 4)
+    add_signals(candles, series.alerts.values(), width)
+    return list(candles.values())
+
+
+def add_signals(candles: dict[float, dict[str, Any]], alerts: Iterable[dict[str, Any]], width: int) -> None:
+    """Put each alert into the candle of its time: the price under the signal's name, and a text.
+
+    Args:
+        candles: by their start, in milliseconds since 1970.
+        width: of a candle, in milliseconds.
+    """
+    for alert in alerts:
         try:
             at = datetime.fromisoformat(alert["timestamp"]).timestamp() * 1000 // width * width
             price, signal = float(alert["price"]), str(alert["signal"])
         except (KeyError, ValueError, TypeError):
-            continue
-        if signal in SIGNALS and at in bars:
-            bars[at][signal] = price
-            bars[at]["alerts"] = f"{bars[at].get('alerts', '')} {SIGNALS[signal]} {amount(price)}".strip()
-    return list(bars.values())
+            continue  # not an alert of the pipeline
+        if signal in SIGNALS and at in candles:
+            text = f"{candles[at].get('alerts', '')} {SIGNALS[signal]} {amount(price)}"
+            candles[at] |= {signal: price, "alerts": text.strip()}
 
 
-def ago(seconds: float) -> str:
-    """An age in words."""
+def age_text(seconds: float) -> str:
+    """An age in words: "45 s", "3 h"."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
 
 
-def signed(value: float, digits: str = "") -> str:
-    """A change with its sign and an arrow: "▲ +0.88"."""
-    text = f"{value:+.2f}" if digits else amount(value, "+")
-    return f"{'▲' if value > 0 else '▼' if value < 0 else '▬'} {text}"
+def arrow(value: float) -> str:
+    """The arrow that says which way a value went."""
+    return "▲" if value > 0 else "▼" if value < 0 else "▬"

@@ -79,7 +79,7 @@ def test_averages_of_too_few_ticks_are_none():
 def test_market_is_what_a_fresh_tick_says_then_what_new_york_hours_say(tick, now, state):
     newest = {"timestamp": "2026-11-20T15:00:00.000Z"} | tick
 
-    assert ticks.market(newest, datetime.fromisoformat(now)) == state
+    assert ticks.market_state(newest, datetime.fromisoformat(now)) == state
 
 
 @pytest.mark.parametrize(
@@ -99,18 +99,20 @@ def test_range_ends_with_the_newest_tick_and_has_the_days_of_its_exchange(timest
     assert chart.start_of_range(newest, name) == datetime.fromisoformat(start)
 
 
-def test_bars_are_those_that_pandas_makes_of_the_ticks():
+def test_candles_are_those_that_pandas_makes_of_the_ticks():
     prices = [round(100 + 3 * math.sin(number / 7), 2) for number in range(200)]
     series = ticks.Series("AAPL", ticks=ticks_of([str(price) for price in prices]))
     start = datetime.fromtimestamp(series.ticks[50].time / 1000, UTC)
 
-    bars = ticks.draw_bars(series, start=start, seconds=120, short=5, long=20)
+    candles = ticks.make_candles(series, start=start, seconds=120, short=5, long=20)
 
     frame = pd.DataFrame({"price": prices}, index=pd.to_datetime([tick.timestamp for tick in series.ticks]))
     frame["short"], frame["long"] = frame["price"].rolling(5).mean(), frame["price"].rolling(20).mean()
     groups = frame[50:].resample("120s")
     expected = groups["price"].ohlc().join(groups[["short", "long"]].last())
-    found = pd.DataFrame(bars).set_index(pd.to_datetime([bar["t"] for bar in bars], unit="ms", utc=True))
+    found = pd.DataFrame(candles).set_index(
+        pd.to_datetime([candle["t"] for candle in candles], unit="ms", utc=True)
+    )
     pd.testing.assert_frame_equal(
         found[["open", "high", "low", "close", "short", "long"]],
         expected,
@@ -118,47 +120,51 @@ def test_bars_are_those_that_pandas_makes_of_the_ticks():
         check_index_type=False,
         atol=1e-4,
     )
-    assert sum(bar["volume"] for bar in bars) == 100 * 150
+    assert sum(candle["volume"] for candle in candles) == 100 * 150
 
 
-def test_bars_volume_does_not_fall_at_a_new_session_and_is_whole_in_a_replay():
+def test_candles_volume_does_not_fall_at_a_new_session_and_is_whole_in_a_replay():
     series = ticks.Series("AAPL", ticks=ticks_of(["1"] * 4, every=60))
     for place, volume in ((2, 5), (3, 9)):
         series.ticks[place] = series.ticks[place]._replace(volume=Decimal(volume))
-    draw = {"start": datetime(2026, 11, 20, tzinfo=UTC), "seconds": 60, "short": 5, "long": 20}
+    how = {"start": datetime(2026, 11, 20, tzinfo=UTC), "seconds": 60, "short": 5, "long": 20}
 
-    assert [bar["volume"] for bar in ticks.draw_bars(series, **draw)] == [0, 100, 0, 4]
+    assert [candle["volume"] for candle in ticks.make_candles(series, **how)] == [0, 100, 0, 4]
     series.newest = {"source": "replay"}
-    assert [bar["volume"] for bar in ticks.draw_bars(series, **draw)] == [0, 100, 5, 9]
+    assert [candle["volume"] for candle in ticks.make_candles(series, **how)] == [0, 100, 5, 9]
 
 
-def test_bars_bear_the_alerts_of_their_time_and_odd_alerts_are_passed_over():
+def test_candles_have_the_alerts_of_their_time_and_odd_alerts_are_passed_over():
     series = ticks.Series("AAPL", ticks=ticks_of(["10"] * 8))
     buy = {"timestamp": "2026-11-20T15:02:30.000Z", "signal": "BUY", "price": Decimal("10.5")}
     series.alerts = {"1": buy, "2": {"signal": "BUY"}, "3": buy | {"signal": "<b>"}}
 
-    bars = ticks.draw_bars(series, start=datetime(2026, 11, 20, tzinfo=UTC), seconds=60, short=5, long=20)
+    candles = ticks.make_candles(
+        series, start=datetime(2026, 11, 20, tzinfo=UTC), seconds=60, short=5, long=20
+    )
 
-    assert [bar.get("BUY") for bar in bars] == [None, None, 10.5, None]
-    assert bars[2]["alerts"] == "▲ BUY 10.50"
+    assert [candle.get("BUY") for candle in candles] == [None, None, 10.5, None]
+    assert candles[2]["alerts"] == "▲ BUY 10.50"
 
 
 def test_nights_are_cut_in_whole_hours_and_can_be_told_from_the_place_on_the_axis():
     opens = ("18T14:30", "19T14:00", "20T14:30")
     days = [ticks_of(["1"] * 14, start=f"2026-11-{time}:00.000Z", every=1800) for time in opens]
     series = ticks.Series("AAPL", ticks=[tick for day in days for tick in day])
-    bars = ticks.draw_bars(series, start=datetime(2026, 11, 1, tzinfo=UTC), seconds=1800, short=5, long=20)
+    candles = ticks.make_candles(
+        series, start=datetime(2026, 11, 1, tzinfo=UTC), seconds=1800, short=5, long=20
+    )
 
-    sessions = chart.cut_nights(bars)
+    sessions = chart.place_candles(candles)
 
     hour = 3_600_000
-    gaps = [after["x"] - before["x2"] for before, after in pairwise(bars)]
+    gaps = [after["x"] - before["x2"] for before, after in pairwise(candles)]
     assert max(gaps) <= hour
-    assert bars[-1]["x"] == bars[-1]["t"]
+    assert candles[-1]["x"] == candles[-1]["t"]
     assert len(sessions) == 3
-    for bar in bars:
-        shift = [off for first, off in sessions if first <= bar["x"]][-1]
-        assert bar["x"] - shift == bar["t"]
+    for candle in candles:
+        shift = [off for first, off in sessions if first <= candle["x"]][-1]
+        assert candle["x"] - shift == candle["t"]
         assert shift % hour == 0
 
 
@@ -167,7 +173,7 @@ def test_nights_are_cut_in_whole_hours_and_can_be_told_from_the_place_on_the_axi
     [(-1, "0 s"), (3, "3 s"), (119, "119 s"), (600, "10 min"), (7200, "2 h"), (2e5, "2 d")],
 )
 def test_ago_is_short(seconds, text):
-    assert ticks.ago(seconds) == text
+    assert ticks.age_text(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -175,7 +181,7 @@ def test_ago_is_short(seconds, text):
     [
         ("ResourceNotFoundException", "scripts/setup.sh"),
         ("ExpiredTokenException", "have expired"),
-        ("UnrecognizedClientException", "does not take the credentials"),
+        ("UnrecognizedClientException", "does not accept the credentials"),
         ("AccessDeniedException", "scripts/policies/dashboard.json"),
         ("ThrottlingException", "DynamoDB answers"),
     ],
@@ -229,7 +235,7 @@ class Reads:
     def refresh(self, *symbols: str) -> list[dict]:
         """The Queries of one refresh."""
         self.queries.clear()
-        self.feed.refresh(symbols, patience=30)
+        self.feed.refresh(symbols, timeout=30)
         assert self.feed.failures == {}
         return list(self.queries)
 
@@ -288,7 +294,7 @@ def test_anomaly_is_found_although_its_key_sorts_before_signals_that_are_known(r
         reads.refresh("AAPL")
 
     assert alert_id in reads.feed.series("AAPL").alerts
-    assert reads.feed.series("AAPL").expected == {}
+    assert reads.feed.series("AAPL").expected_anomalies == {}
 
 
 def test_alert_that_was_pending_is_read_again_until_it_was_sent(reads, tables):
@@ -309,8 +315,8 @@ def test_chart_reads_a_range_once_and_without_a_hole(reads, tables):
     reads.refresh("AAPL")
     reads.queries.clear()
 
-    series = reads.feed.reach("AAPL", timestamps[100], patience=30)
-    reads.feed.reach("AAPL", timestamps[200], patience=30)
+    series = reads.feed.read_back_to("AAPL", datetime.fromisoformat(timestamps[100]), timeout=30)
+    reads.feed.read_back_to("AAPL", datetime.fromisoformat(timestamps[200]), timeout=30)
 
     assert [tick.timestamp for tick in series.ticks] == timestamps[100:]
     assert len(reads.queries) == 1
@@ -327,7 +333,7 @@ def test_series_begins_anew_where_more_came_than_is_read_at_once(reads, tables, 
 
     series = reads.feed.series("AAPL")
     assert [tick.timestamp for tick in series.ticks] == new[-40:]
-    assert series.since == new[-40]
+    assert series.complete_from == new[-40]
 
 
 def test_memory_is_bounded_and_symbols_that_nobody_looks_at_are_forgotten(reads, tables, monkeypatch):
@@ -346,9 +352,9 @@ def test_page_that_is_opened_reads_afresh_and_shows_a_late_tick(reads, tables, m
     tables.put_ticks("AAPL", [100.0, 101.0])
     reads.refresh("AAPL")
     tables.put_ticks("AAPL", [99.0], newest=datetime.now(UTC) - timedelta(seconds=15))
-    reads.feed.series("AAPL").read_at -= 61
+    reads.feed.series("AAPL").first_read_at -= 61
 
-    reads.feed.reread()
+    reads.feed.forget_old_series()
     reads.refresh("AAPL")
 
     assert [tick.price for tick in reads.feed.series("AAPL").ticks] == [100, 99, 101]
@@ -378,10 +384,10 @@ def test_bucket_is_counted_once_a_minute(reads, tables):
     for key in [*keys, "aws/lambda/one", "raw-data/other"]:
         tables.client("s3").put_object(Bucket=SETTINGS["BUCKET_NAME"], Key=key, Body=b"")
 
-    assert eventually(lambda: reads.feed.waiting("rejects")) == (2, False)
-    assert eventually(lambda: reads.feed.waiting("failed batches")) == (1, False)
+    assert eventually(lambda: reads.feed.count_in_bucket("rejects")) == (2, False)
+    assert eventually(lambda: reads.feed.count_in_bucket("failed batches")) == (1, False)
     tables.client("s3").put_object(Bucket=SETTINGS["BUCKET_NAME"], Key="aws/lambda/two", Body=b"")
-    assert reads.feed.waiting("failed batches") == (1, False)
+    assert reads.feed.count_in_bucket("failed batches") == (1, False)
 
 
 # --- The page -------------------------------------------------------------------------------------
