@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""How fast the dashboard is and what an open page costs: one command, no account.
+"""Measure how fast the dashboard is and what an open page costs. Needs no account.
 
     .venv/bin/python bench/dashboard.py
 
-Fills a MiniStack with a day of ticks, one every 10 s, of 50 symbols. Opens the page in Chromium and takes the
-time until prices and chart are drawn (without the start of server and browser). Then lets the page run in
-this process, with 25 of 500 symbols on it and a new tick of each before every other refresh, and takes the
-time and the calls of the refreshes. Read units are by DynamoDB's rules, from the bytes of the items. Ends
-with status 1 if a goal is missed. Takes two minutes, most of them to fill the table; needs chromium and
-chromedriver.
+1. It fills a MiniStack with a day of ticks, one every 10 s, of 50 symbols.
+2. It opens the page in Chromium and measures the time until prices and chart are drawn, without the start of
+   the server and the browser.
+3. It runs the page in this process, with 25 of 500 symbols on it. Each symbol gets a new tick before every
+   second refresh. It measures the time and counts the calls of the refreshes. Read units follow DynamoDB's
+   rules, from the size of the items.
+
+The exit status is 1 if a goal is missed. It takes two minutes, most of them to fill the table, and needs
+chromium and chromedriver.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ A_READ_UNIT, A_LIST = 0.125e-6, 5e-6  # US dollars, us-east-1
 
 
 def fill(tables: Tables, symbols: list[str]) -> int:
-    """Put a day of ticks a symbol; returns the bytes of an item."""
+    """Put a day of ticks for each symbol. Returns the size of an item in bytes."""
     with ThreadPoolExecutor(4) as pool:
         list(
             pool.map(
@@ -56,7 +59,7 @@ def fill(tables: Tables, symbols: list[str]) -> int:
 
 
 def seconds_to_picture(address: str) -> float:
-    """From the request of the page to prices in the table and candles in the chart, in a fresh browser."""
+    """The time from the request of the page to prices in the table and candles in the chart."""
     page = Page()
     try:
         began = time.perf_counter()
@@ -73,7 +76,7 @@ CHART_IS_DRAWN = (
 
 
 def measure_refreshes(tables: Tables, item_bytes: int) -> tuple[list[float], list[Counter], Counter]:
-    """Seconds and calls of each refresh, and the calls of the opening before."""
+    """The seconds of each refresh, the calls of each refresh, and the calls when the page was opened."""
     calls: Counter[str] = Counter()
     call = botocore.client.BaseClient._make_api_call
 
@@ -123,7 +126,7 @@ def main() -> int:
         print(f"filling the table with {SYMBOLS * TICKS:,} ticks", flush=True)
         item_bytes = fill(tables, names[:SYMBOLS])
         pictures = []
-        for _ in range(OPENINGS):  # each with a server that has read nothing
+        for _ in range(OPENINGS):  # each with a new server, which has read nothing
             settings = {"STOCK_SYMBOLS": ",".join(names[:SYMBOLS])}
             with dashboard(Path(directory), endpoint, **settings) as address:
                 pictures.append(seconds_to_picture(address))

@@ -1,4 +1,4 @@
-"""The dashboard's reading and computing, and its page as Streamlit's AppTest draws it, with AWS mocked."""
+"""The dashboard: its reads, its arithmetic, and the page that Streamlit's AppTest draws. AWS is mocked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGE = str(ROOT / "dashboard.py")
 
 
 def ticks_of(prices: list[str], *, start: str = "2026-11-20T15:00:00.000Z", every: float = 30) -> list:
-    """Ticks in the dashboard's own form, with a session volume of 100 more each."""
+    """Ticks as the dashboard keeps them. The session volume grows by 100 at each."""
     first = datetime.fromisoformat(start)
     items = [
         {
@@ -40,7 +40,7 @@ def ticks_of(prices: list[str], *, start: str = "2026-11-20T15:00:00.000Z", ever
     return [ticks.parse_tick(item) for item in items]
 
 
-# --- Computing ------------------------------------------------------------------------------------
+# --- Arithmetic -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def ticks_of(prices: list[str], *, start: str = "2026-11-20T15:00:00.000Z", ever
     [
         (["0.1"] * 15 + ["0.3"] * 5, "up"),
         (["0.3"] * 15 + ["0.1"] * 5, "down"),
-        (["0.1"] * 20, "flat"),  # in floating point, the mean of 20 is another
+        (["0.1"] * 20, "flat"),  # floats give the mean of 20 another value
     ],
 )
-def test_averages_are_compared_exactly(prices, trend):
+def test_averages_of_decimal_prices_are_compared_exactly(prices, trend):
     short, long, found = ticks.averages(ticks_of(["99", *prices]), short=5, long=20)
 
     assert found == trend
@@ -76,7 +76,7 @@ def test_averages_of_too_few_ticks_are_none():
         ({"exchange_timezone": "Europe/Berlin"}, "2026-11-20T15:01:00Z", "open"),
     ],
 )
-def test_market_is_what_a_fresh_tick_says_then_what_new_york_hours_say(tick, now, state):
+def test_market_state_comes_from_a_fresh_tick_otherwise_from_new_york_hours(tick, now, state):
     newest = {"timestamp": "2026-11-20T15:00:00.000Z"} | tick
 
     assert ticks.market_state(newest, datetime.fromisoformat(now)) == state
@@ -90,16 +90,16 @@ def test_market_is_what_a_fresh_tick_says_then_what_new_york_hours_say(tick, now
         ("2026-11-20T15:00:00.000Z", "5 days", "2026-11-16T00:00:00-05:00"),  # a Friday
         ("2026-11-23T15:00:00.000Z", "5 days", "2026-11-17T00:00:00-05:00"),  # a Monday
         ("2026-11-22T15:00:00.000Z", "5 days", "2026-11-18T00:00:00-05:00"),  # a Sunday: it never closes
-        ("2026-11-21T03:00:00.000Z", "Today", "2026-11-20T00:00:00-05:00"),  # a Friday still, over there
+        ("2026-11-21T03:00:00.000Z", "Today", "2026-11-20T00:00:00-05:00"),  # still Friday in New York
     ],
 )
-def test_range_ends_with_the_newest_tick_and_has_the_days_of_its_exchange(timestamp, name, start):
+def test_start_of_range_counts_back_from_the_newest_tick_in_days_of_its_exchange(timestamp, name, start):
     newest = {"timestamp": timestamp, "exchange_timezone": "America/New_York"}
 
     assert chart.start_of_range(newest, name) == datetime.fromisoformat(start)
 
 
-def test_candles_are_those_that_pandas_makes_of_the_ticks():
+def test_candles_equal_those_that_pandas_makes():
     prices = [round(100 + 3 * math.sin(number / 7), 2) for number in range(200)]
     series = ticks.Series("AAPL", ticks=ticks_of([str(price) for price in prices]))
     start = datetime.fromtimestamp(series.ticks[50].time / 1000, UTC)
@@ -123,7 +123,7 @@ def test_candles_are_those_that_pandas_makes_of_the_ticks():
     assert sum(candle["volume"] for candle in candles) == 100 * 150
 
 
-def test_candles_volume_does_not_fall_at_a_new_session_and_is_whole_in_a_replay():
+def test_candles_volume_is_never_negative_at_a_new_session_and_whole_in_a_replay():
     series = ticks.Series("AAPL", ticks=ticks_of(["1"] * 4, every=60))
     for place, volume in ((2, 5), (3, 9)):
         series.ticks[place] = series.ticks[place]._replace(volume=Decimal(volume))
@@ -134,7 +134,7 @@ def test_candles_volume_does_not_fall_at_a_new_session_and_is_whole_in_a_replay(
     assert [candle["volume"] for candle in ticks.make_candles(series, **how)] == [0, 100, 5, 9]
 
 
-def test_candles_have_the_alerts_of_their_time_and_odd_alerts_are_passed_over():
+def test_candles_take_the_alerts_of_their_time_and_skip_malformed_ones():
     series = ticks.Series("AAPL", ticks=ticks_of(["10"] * 8))
     buy = {"timestamp": "2026-11-20T15:02:30.000Z", "signal": "BUY", "price": Decimal("10.5")}
     series.alerts = {"1": buy, "2": {"signal": "BUY"}, "3": buy | {"signal": "<b>"}}
@@ -147,7 +147,7 @@ def test_candles_have_the_alerts_of_their_time_and_odd_alerts_are_passed_over():
     assert candles[2]["alerts"] == "▲ BUY 10.50"
 
 
-def test_nights_are_cut_in_whole_hours_and_can_be_told_from_the_place_on_the_axis():
+def test_place_candles_removes_whole_hours_of_a_night_and_returns_each_shift():
     opens = ("18T14:30", "19T14:00", "20T14:30")
     days = [ticks_of(["1"] * 14, start=f"2026-11-{time}:00.000Z", every=1800) for time in opens]
     series = ticks.Series("AAPL", ticks=[tick for day in days for tick in day])
@@ -172,7 +172,7 @@ def test_nights_are_cut_in_whole_hours_and_can_be_told_from_the_place_on_the_axi
     ("seconds", "text"),
     [(-1, "0 s"), (3, "3 s"), (119, "119 s"), (600, "10 min"), (7200, "2 h"), (2e5, "2 d")],
 )
-def test_ago_is_short(seconds, text):
+def test_age_text_is_short(seconds, text):
     assert ticks.age_text(seconds) == text
 
 
@@ -186,13 +186,13 @@ def test_ago_is_short(seconds, text):
         ("ThrottlingException", "DynamoDB answers"),
     ],
 )
-def test_errors_are_explained_by_their_code(code, text, settings):
+def test_explain_says_what_to_do_about_each_error_code(code, text, settings):
     error = ClientError({"Error": {"Code": code, "Message": "why"}}, "Query")
 
     assert text in reading.explain(error, settings)
 
 
-def test_errors_without_an_answer_are_explained(settings):
+def test_explain_says_what_to_do_when_aws_did_not_answer(settings):
     assert "there are none" in reading.explain(NoCredentialsError(), settings)
     assert "Cannot reach AWS" in reading.explain(EndpointConnectionError(endpoint_url="x"), settings)
 
@@ -202,7 +202,7 @@ def test_errors_without_an_answer_are_explained(settings):
 
 @pytest.fixture
 def settings(aws_credentials, monkeypatch) -> reading.Settings:
-    """The settings without a .env, and with no feed of an earlier test."""
+    """The settings without a .env file. No feed of an earlier test is left."""
     monkeypatch.setattr(botocore.session, "create_loader", lambda *paths: LOADER)
     for name in (*SETTINGS, "STOCK_SYMBOL", "SMA_SHORT", "SMA_LONG"):
         monkeypatch.delenv(name, raising=False)
@@ -222,7 +222,7 @@ def tables(settings) -> Iterator[Tables]:
 
 
 class Reads:
-    """A feed, its Queries counted, whose refreshes need not wait for one another."""
+    """A feed that may refresh at any time, and its Queries."""
 
     def __init__(self, settings, monkeypatch) -> None:
         monkeypatch.setattr(feed, "REFRESH_SECONDS", 0)
@@ -245,7 +245,7 @@ def reads(settings, tables, monkeypatch) -> Reads:
     return Reads(settings, monkeypatch)
 
 
-def test_refresh_asks_each_symbol_once_and_only_for_what_is_newer(reads, tables):
+def test_refresh_sends_one_query_a_symbol_for_newer_ticks_alone(reads, tables):
     old = tables.put_ticks("AAPL", [100.0] * 450)
     tables.put_ticks("MSFT", [100.0] * 30)
     reads.refresh("AAPL", "MSFT")
@@ -265,7 +265,7 @@ def test_refresh_asks_each_symbol_once_and_only_for_what_is_newer(reads, tables)
     assert series.newest["price"] == 101
 
 
-def test_refresh_asks_for_alerts_in_the_turn_after_new_ticks_and_never_for_both(reads, tables):
+def test_refresh_after_new_ticks_asks_for_alerts_and_not_for_ticks(reads, tables):
     tables.put_ticks("AAPL", [100.0] * 30, newest=datetime.now(UTC) - timedelta(minutes=1))
     reads.refresh("AAPL")
     asked = []
@@ -280,14 +280,14 @@ def test_refresh_asks_for_alerts_in_the_turn_after_new_ticks_and_never_for_both(
     assert len(reads.feed.series("AAPL").alerts) == 4
 
 
-def test_anomaly_is_found_although_its_key_sorts_before_signals_that_are_known(reads, tables):
+def test_refresh_finds_an_anomaly_whose_key_sorts_before_known_signals(reads, tables):
     now = datetime.now(UTC)
     (before,) = tables.put_ticks("AAPL", [100.0], newest=now - timedelta(seconds=9))
     tables.put_alert("AAPL", before, "BUY", "100")
     reads.refresh("AAPL")
     (timestamp,) = tables.put_ticks("AAPL", [120.0], newest=now)
     for _ in range(4):
-        reads.refresh("AAPL")  # the tick is here, its alert is not yet
+        reads.refresh("AAPL")  # the tick is there, its alert is not yet
     alert_id = tables.put_alert("AAPL", timestamp, "ANOMALY", "120")
 
     for _ in range(4):
@@ -297,7 +297,7 @@ def test_anomaly_is_found_although_its_key_sorts_before_signals_that_are_known(r
     assert reads.feed.series("AAPL").expected_anomalies == {}
 
 
-def test_alert_that_was_pending_is_read_again_until_it_was_sent(reads, tables):
+def test_refresh_reads_a_pending_alert_again_until_it_is_sent(reads, tables):
     before, timestamp = tables.put_ticks("AAPL", [100.0] * 2, newest=datetime.now(UTC) - timedelta(seconds=9))
     alert_id = tables.put_alert("AAPL", before, "BUY", "100", status="pending")
     tables.put_alert("AAPL", timestamp, "SELL", "100")
@@ -310,7 +310,7 @@ def test_alert_that_was_pending_is_read_again_until_it_was_sent(reads, tables):
     assert reads.feed.series("AAPL").alerts[alert_id]["status"] == "sent"
 
 
-def test_chart_reads_a_range_once_and_without_a_hole(reads, tables):
+def test_read_back_to_reads_a_range_once_and_leaves_no_gap(reads, tables):
     timestamps = tables.put_ticks("AAPL", [100.0] * 900)
     reads.refresh("AAPL")
     reads.queries.clear()
@@ -323,7 +323,7 @@ def test_chart_reads_a_range_once_and_without_a_hole(reads, tables):
     assert len({tick.timestamp for tick in series.ticks}) == 800
 
 
-def test_series_begins_anew_where_more_came_than_is_read_at_once(reads, tables, monkeypatch):
+def test_refresh_with_more_new_ticks_than_the_limit_starts_the_series_again(reads, tables, monkeypatch):
     tables.put_ticks("AAPL", [100.0] * 5, newest=datetime.now(UTC) - timedelta(hours=2))
     reads.refresh("AAPL")
     monkeypatch.setattr(feed, "CHART_TICKS", 40)
@@ -336,7 +336,7 @@ def test_series_begins_anew_where_more_came_than_is_read_at_once(reads, tables, 
     assert series.complete_from == new[-40]
 
 
-def test_memory_is_bounded_and_symbols_that_nobody_looks_at_are_forgotten(reads, tables, monkeypatch):
+def test_refresh_keeps_few_ticks_and_forgets_symbols_that_no_page_shows(reads, tables, monkeypatch):
     monkeypatch.setattr(feed, "KEPT_TICKS", 50)
     tables.put_ticks("AAPL", [100.0] * 100)
     reads.refresh("AAPL")
@@ -348,7 +348,7 @@ def test_memory_is_bounded_and_symbols_that_nobody_looks_at_are_forgotten(reads,
     assert list(reads.feed._series) == ["MSFT"]
 
 
-def test_page_that_is_opened_reads_afresh_and_shows_a_late_tick(reads, tables, monkeypatch):
+def test_forget_old_series_makes_the_next_refresh_read_a_late_tick(reads, tables, monkeypatch):
     tables.put_ticks("AAPL", [100.0, 101.0])
     reads.refresh("AAPL")
     tables.put_ticks("AAPL", [99.0], newest=datetime.now(UTC) - timedelta(seconds=15))
@@ -360,7 +360,7 @@ def test_page_that_is_opened_reads_afresh_and_shows_a_late_tick(reads, tables, m
     assert [tick.price for tick in reads.feed.series("AAPL").ticks] == [100, 99, 101]
 
 
-def test_items_that_are_no_ticks_are_passed_over_and_fields_of_another_type_left_out(reads, tables):
+def test_refresh_skips_items_that_are_no_ticks_and_fields_of_a_wrong_type(reads, tables):
     (timestamp,) = tables.put_ticks("AAPL", [100.0])
     for key, price in ((timestamp[:-1] + "9Z", "1"), ("2026-11-20", "1"), ("2026-11-20T15:00:00.000Z", "-1")):
         tables.put(
@@ -378,7 +378,7 @@ def test_items_that_are_no_ticks_are_passed_over_and_fields_of_another_type_left
     assert series.newest == {"timestamp": later, "price": 101}
 
 
-def test_bucket_is_counted_once_a_minute(reads, tables):
+def test_count_in_bucket_counts_once_a_minute(reads, tables):
     today = datetime.now(UTC).date()
     keys = [f"rejected-data/dt={today - timedelta(days=age)}/{age}.json" for age in (0, 1, 2)]
     for key in [*keys, "aws/lambda/one", "raw-data/other"]:
@@ -399,7 +399,7 @@ def page(settings) -> AppTest:
 
 
 def run(page: AppTest, symbol: str | None = None) -> AppTest:
-    """Run the page until what it began to read is there, and a symbol that it may have to find first."""
+    """Run the page until all its reads have ended and, if a symbol is given, until that one is listed."""
 
     def is_read() -> bool:
         page.run()
@@ -416,7 +416,7 @@ def watchlist(page: AppTest) -> pd.DataFrame:
     return page.dataframe[0].value.set_index("Symbol")
 
 
-def test_page_has_25_symbols_finds_among_500_and_adds_what_is_typed(page, tables, monkeypatch):
+def test_page_of_500_symbols_shows_25_finds_others_and_adds_new_ones(page, tables, monkeypatch):
     monkeypatch.setenv("STOCK_SYMBOLS", ",".join(f"S{number:03}" for number in range(500)))
     tables.put_ticks("S007", [100.0] * 30)
     tables.put_ticks("^O'NEIL", [50.0])
@@ -441,7 +441,7 @@ def test_page_has_25_symbols_finds_among_500_and_adds_what_is_typed(page, tables
     assert "has no spaces" in page.caption[0].value
 
 
-def test_page_shows_alerts_newest_first_filtered_and_of_symbols_nobody_configured(page, tables):
+def test_page_shows_alerts_of_all_symbols_newest_first_and_filters_them(page, tables):
     tables.put_ticks("AAPL", [100.0] * 30)
     tables.put_alert("AAPL", "2026-11-20T15:00:00.000Z", "BUY", "1")
     tables.put_alert("TSLA", "2026-11-20T15:01:00.000Z", "SELL", "2")
@@ -458,7 +458,7 @@ def test_page_shows_alerts_newest_first_filtered_and_of_symbols_nobody_configure
     assert len(page.dataframe) == 1
 
 
-def test_page_escapes_what_the_tables_hold(page, tables, monkeypatch):
+def test_page_with_html_in_the_tables_escapes_it(page, tables, monkeypatch):
     symbol = "<img/src=x>"
     tables.put_alert(symbol, "2026-11-20T15:00:00.000Z", "BUY", "1")
     tables.put_ticks(symbol, [100.0] * 2, source="replay", replayed_from="<b>1999")
@@ -474,7 +474,7 @@ def test_page_escapes_what_the_tables_hold(page, tables, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "badge"), [("simulated", "made-up prices"), ("replay", "prices of"), ("yahoo", None)]
 )
-def test_page_wears_a_badge_for_prices_that_are_not_the_markets(page, tables, source, badge):
+def test_page_shows_a_badge_when_prices_are_not_live(page, tables, source, badge):
     tables.put_ticks("AAPL", [100.0] * 2, source=source)
     run(page)
     strip = next(element.proto.body for element in page.get("html") if "strip" in element.proto.body)
@@ -482,21 +482,21 @@ def test_page_wears_a_badge_for_prices_that_are_not_the_markets(page, tables, so
     assert badge is None or badge in strip
 
 
-def test_page_says_that_nothing_new_comes(page, tables):
+def test_page_without_new_ticks_says_so(page, tables):
     tables.put_ticks("AAPL", [100.0], newest=datetime.now(UTC) - timedelta(minutes=20))
     run(page)
     assert "Nothing new for 20 min" in page.warning[0].value
     assert watchlist(page).loc["AAPL", "Trend"] == "1 of 20 ticks"
 
 
-def test_page_without_tables_names_them_and_what_to_run(page, settings):
+def test_page_without_tables_names_the_command_that_makes_them(page, settings):
     with mock_aws():
         run(page)
     assert "No such table" in page.error[0].value
     assert not page.exception
 
 
-def test_page_without_credentials_says_so_and_finds_them_when_they_are_there(page, tables, monkeypatch):
+def test_page_without_credentials_says_so_and_uses_them_once_they_are_set(page, tables, monkeypatch):
     tables.put_ticks("AAPL", [100.0])
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

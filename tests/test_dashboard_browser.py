@@ -1,10 +1,11 @@
-"""The dashboard in a real Chromium over a real MiniStack, under the policy that it is deployed with."""
+"""The dashboard in a real Chromium over a real MiniStack, whose user has the dashboard's own policy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,7 +20,7 @@ from helpers.emulator import aws_environment, ministack
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("dashboard")]
 
 SYMBOLS = ["AAPL", "^GSPC", "BRK-B", "EURUSD=X"]
-ODD = "O'NEIL<b>&*_"  # configured nowhere: only its alert tells of it
+ODD = "O'NEIL<b>&*_"  # no setting names it: the page knows it from its alert
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def page(address: str) -> Iterator[Page]:
 
 
 def newest_price(tables: Tables, symbol: str) -> float:
-    """What DynamoDB holds."""
+    """The newest price in DynamoDB."""
     (item,) = tables.dynamodb.query(
         TableName="stock-market-data",
         KeyConditionExpression="symbol = :symbol",
@@ -70,16 +71,14 @@ def newest_price(tables: Tables, symbol: str) -> float:
     return float(item["price"]["N"])
 
 
-def test_page_shows_what_the_tables_hold_and_follows_them_without_a_reload(
-    page: Page, tables: Tables
-) -> None:
+def test_page_shows_the_tables_and_follows_them_without_a_reload(page: Page, tables: Tables) -> None:
     page.run("window.notReloaded = true")
-    # All are read: also the one that only its alert tells of.
+    # Wait until the page has read all of them.
     eventually(lambda: all("".join(page.row(symbol)[5:6])[:1] in set("▲▼▬") for symbol in [*SYMBOLS, ODD]))
     for symbol in [*SYMBOLS, ODD]:
         assert float(page.row(symbol)[1]) == newest_price(tables, symbol)
     assert "made-up prices" in page.text(".strip .badge")
-    assert page.text(".strip").count("?") == 0  # the market is known, the bucket can be counted
+    assert page.text(".strip").count("?") == 0  # the page knows the market and can count in the bucket
     eventually(lambda: [row[1:3] for row in page.table(1)] == [[ODD, "▲ BUY"]])
 
     page.select(2)
@@ -96,7 +95,7 @@ def test_page_shows_what_the_tables_hold_and_follows_them_without_a_reload(
     eventually(lambda: float(page.row("^GSPC")[1]) == 123.45)
     tables.put_alert("^GSPC", timestamp, "SELL", "123.45")
     eventually(lambda: page.table(1)[0][1:3] == ["^GSPC", "▼ SELL"])
-    tables.put_alert("^GSPC", timestamp, "ANOMALY", "123.45")  # sorts before the other one
+    tables.put_alert("^GSPC", timestamp, "ANOMALY", "123.45")  # its key sorts before that of the other one
     eventually(lambda: {row[2] for row in page.table(1)} >= {"◆ ANOMALY"})
 
     assert page.row("^GSPC")[-1] == "◆ anomaly"
@@ -108,13 +107,13 @@ def test_page_shows_what_the_tables_hold_and_follows_them_without_a_reload(
     assert page.hosts() == {"127.0.0.1"}
 
 
-def test_page_remembers_selection_and_added_symbols_in_its_address(page: Page, address: str) -> None:
+def test_page_opened_with_symbols_in_its_address_shows_them(page: Page, address: str) -> None:
     page.driver.get(f"{address}/?symbol=BRK-B&with=TSLA")
     eventually(lambda: page.text("h2").startswith("BRK-B"))
     eventually(lambda: page.row("TSLA") and page.row("TSLA")[5] == "no ticks")
 
 
-def test_page_goes_on_by_itself_after_the_tables_were_away(page: Page, tables: Tables, address: str) -> None:
+def test_page_without_tables_says_so_and_recovers_by_itself(page: Page, tables: Tables, address: str) -> None:
     page.driver.get(address)
     eventually(lambda: page.row("AAPL"))
     tables.dynamodb.delete_table(TableName="stock-market-data")
@@ -132,28 +131,38 @@ def test_page_goes_on_by_itself_after_the_tables_were_away(page: Page, tables: T
 # --- The policy -----------------------------------------------------------------------------------
 
 
-def permissions() -> list[tuple[str, str, str]]:
-    """(Sid, action, resource) of all that the policy allows."""
+@pytest.fixture
+def become_user_with(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
+    """become_user_with(policy): the clients of this test have this policy only."""
+
+    def become(policy: dict[str, Any]) -> None:
+        environment = aws_environment(tables.endpoint) | tables.user(f"user-{uuid4().hex}", policy)
+        for name, value in environment.items():
+            if name.startswith("AWS_"):
+                monkeypatch.setenv(name, value)
+
+    return become
+
+
+def permissions() -> list[tuple[str, str]]:
+    """Each permission of the policy: its Sid and action."""
     return [
-        (statement["Sid"], action, statement["Resource"])
+        (statement["Sid"], action)
         for statement in rendered("scripts/policies/dashboard.json", SETTINGS)["Statement"]
         for action in as_list(statement["Action"])
     ]
 
 
-@pytest.mark.parametrize(("sid", "action", "resource"), permissions())
-def test_policy_less_one_permission_is_denied(
-    sid: str, action: str, resource: str, tables: Tables, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("sid", "action"), permissions())
+def test_policy_without_one_permission_is_denied(
+    sid: str, action: str, become_user_with: Callable[[dict[str, Any]], None]
 ) -> None:
     policy = rendered("scripts/policies/dashboard.json", SETTINGS)
     for statement in policy["Statement"]:
         if statement["Sid"] == sid:
             statement["Action"] = [kept for kept in as_list(statement["Action"]) if kept != action]
     policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
-    environment = aws_environment(tables.endpoint) | tables.user(f"less-{uuid4().hex}", policy)
-    for name, value in environment.items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
+    become_user_with(policy)
     client = partial(reading.make_client, region="us-east-1")
     read = partial(reading.read_items, client("dynamodb"), symbol="AAPL", limit=1)
     calls = {
@@ -174,13 +183,8 @@ def test_policy_less_one_permission_is_denied(
         call()
 
 
-def test_policy_shows_of_the_bucket_only_what_is_counted(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys = tables.user("curious", rendered("scripts/policies/dashboard.json", SETTINGS))
-    for name, value in (aws_environment(tables.endpoint) | keys).items():
-        if name.startswith("AWS_"):
-            monkeypatch.setenv(name, value)
+def test_policy_does_not_list_the_archive(become_user_with: Callable[[dict[str, Any]], None]) -> None:
+    become_user_with(rendered("scripts/policies/dashboard.json", SETTINGS))
     s3 = reading.make_client("s3", region="us-east-1")
     with pytest.raises(ClientError, match="AccessDenied"):
         reading.count_objects(s3, bucket=SETTINGS["BUCKET_NAME"], prefix="raw-data/")

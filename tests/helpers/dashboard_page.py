@@ -50,7 +50,7 @@ class Tables:
         self.client("s3").create_bucket(Bucket=SETTINGS["BUCKET_NAME"])
 
     def user(self, name: str, policy: dict[str, Any]) -> dict[str, str]:
-        """The credentials of a new user who has this policy and nothing else."""
+        """Make a user who has only this policy. Returns the user's credentials."""
         iam = self.client("iam")
         iam.create_user(UserName=name)
         iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=json.dumps(policy))
@@ -71,7 +71,7 @@ class Tables:
         every: float = 30,
         **more: Any,
     ) -> list[str]:
-        """Ticks as the producer and ProcessStockData make them, the last one of now; returns timestamps."""
+        """Put ticks as the pipeline stores them, by default up to now. Returns their timestamps."""
         newest = newest or datetime.now(UTC)
         items = []
         for number, price in enumerate(prices):
@@ -86,7 +86,7 @@ class Tables:
         return [item["timestamp"]["S"] for item in items]
 
     def put_alert(self, symbol: str, timestamp: str, signal: str, price: str, status: str = "sent") -> str:
-        """An alert as StockTrendAnalysis stores it; returns its alert_id."""
+        """Put an alert as StockTrendAnalysis stores it. Returns its alert_id."""
         alert_id = f"{timestamp[:10]}#ANOMALY#up" if signal == "ANOMALY" else f"{timestamp}#{signal}"
         item = {"symbol": symbol, "alert_id": alert_id, "timestamp": timestamp, "signal": signal}
         item = {name: {"S": value} for name, value in (item | {"status": status}).items()}
@@ -104,7 +104,7 @@ def attribute(value: Any) -> dict[str, Any]:
 
 @contextmanager
 def dashboard(directory: Path, endpoint: str, **settings: str) -> Iterator[str]:
-    """Run the page's server; yields its address."""
+    """Run the page's server and yield its address."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port)]
     command += ["--server.headless", "true", "--server.fileWatcherType", "none"]
@@ -130,7 +130,7 @@ def answers(url: str) -> bool:
 
 
 def eventually(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
-    """The first true result of the condition; fails when there is none in time."""
+    """Wait until the condition is true, and return its result. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s"
@@ -139,7 +139,7 @@ def eventually(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
 
 
 def settled(read: Callable[[], Any]) -> Any:
-    """What is read when it is the same twice, a moment apart."""
+    """Read until two reads, a moment apart, give the same, and return that."""
     seen = [None]
     return eventually(lambda: seen.append(read()) or (seen[-1] == seen[-2] and seen[-1]))
 
@@ -163,7 +163,7 @@ class Page:
         return self.driver.execute_script(script, *arguments)
 
     def table(self, number: int) -> list[list[str]]:
-        """The cells of a table as a screen reader gets them: 0 is the watchlist, 1 the alerts."""
+        """The cells of a table as a screen reader gets them. 0 is the watchlist, 1 the alerts."""
         return self.run(
             "const t = document.querySelectorAll('[data-testid=stDataFrame]')[arguments[0]];"
             "return t ? [...t.querySelectorAll('tbody [role=row]')].map("
@@ -175,7 +175,7 @@ class Page:
         return next((row for row in self.table(0) if row[0] == symbol), [])
 
     def text(self, selector: str) -> str:
-        """The text of the elements that a selector finds."""
+        """The text of all elements that match a selector."""
         return self.run(
             "const found = [...document.querySelectorAll(arguments[0])];"
             "return found.map(e => e.innerText ?? e.textContent).join('\\n')",
@@ -190,7 +190,7 @@ class Page:
         actions.move_to_element_with_offset(grid, x, y).click().perform()
 
     def press(self, key: str) -> None:
-        """Press a key, for what has the focus."""
+        """Press a key in the element that has the focus."""
         webdriver.ActionChains(self.driver).send_keys(key).perform()
 
     def chart(self) -> str:
@@ -198,7 +198,7 @@ class Page:
         return self.run("return document.querySelector('[data-testid=stVegaLiteChart]')?.ariaLabel ?? ''")
 
     def zoom(self) -> None:
-        """Turn the wheel over the middle of the chart, with Ctrl."""
+        """Turn the mouse wheel over the chart while Ctrl is held down."""
         self.run(
             "const r = document.querySelector('[data-testid=stVegaLiteChart] svg').getBoundingClientRect();"
             "const at = {clientX: r.x + r.width / 2, clientY: r.y + r.height / 3};"
@@ -207,7 +207,7 @@ class Page:
         )
 
     def times(self) -> list[str]:
-        """The labels of the chart's axis of time."""
+        """The labels of the chart's time axis."""
         return self.text("[data-testid=stVegaLiteChart] svg .role-axis-label text").split("\n")
 
     def complaints(self) -> list[str]:
@@ -215,7 +215,7 @@ class Page:
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
     def hosts(self) -> set[str]:
-        """The hosts that the page has asked for anything since the last call."""
+        """The hosts to which the page has sent requests since the last call."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         requests = [
             e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
@@ -225,7 +225,7 @@ class Page:
 
 
 def need_browser() -> None:
-    """Skip where there is no Chromium; in continuous integration it has to be there."""
+    """Skip the test if there is no Chromium. In continuous integration this is a failure."""
     missing = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
     if missing and os.environ.get("CI") != "true":
         pytest.skip(f"{' and '.join(missing)} missing: apt-get install chromium chromium-driver")
