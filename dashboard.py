@@ -20,17 +20,11 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from dashboard_parts import tables
 from dashboard_parts.chart import RANGES, candle_frame, chart_spec, place_candles, start_of_range
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
 from dashboard_parts.reading import CannotRun, Settings, read_settings
 from dashboard_parts.strip import draw_problem, draw_strip
-from dashboard_parts.tables import (
-    alert_columns,
-    alert_rows,
-    style_watchlist,
-    watchlist_columns,
-    watchlist_rows,
-)
 from dashboard_parts.ticks import SIGNALS, make_candles
 
 PAGE_SYMBOLS = 25
@@ -57,7 +51,7 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
     wanted = st.query_params.get("symbol", "")
     row = symbols.index(wanted) if wanted in symbols else 0
     state = st.dataframe(
-        style_watchlist(watchlist_rows(feed, symbols, now), colours),
+        tables.style_watchlist(tables.watchlist_rows(feed, symbols, now), colours),
         key="watchlist " + " ".join(symbols),
         hide_index=True,
         placeholder="–",
@@ -66,7 +60,7 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
         selection_mode="single-cell",  # the only mode in which the arrow keys move the selection
         selection_default={"selection": {"cells": [(row, "Symbol")]}},
         alt="Watchlist: last price, change, trend and averages of each symbol",
-        column_config=watchlist_columns(feed.settings, colours),
+        column_config=tables.watchlist_columns(feed.settings, colours),
     )
     cells = state.selection.cells
     selected = symbols[cells[0][0]] if cells and cells[0][0] < len(symbols) else symbols[row]
@@ -127,7 +121,7 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
             label_visibility="collapsed",
         )
         only_selected = st.toggle("Only the selected symbol", key="only")
-    frame = alert_rows(feed, [selected] if only_selected else symbols)
+    frame = tables.alert_rows(feed, [selected] if only_selected else symbols)
     frame = frame[frame["Signal"].isin([SIGNALS[kind] for kind in kinds])]
     if frame.empty:
         is_filtered = only_selected or len(kinds) < len(SIGNALS)
@@ -141,7 +135,7 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
         placeholder="–",
         height=table_height(len(frame)),
         alt="Alerts, newest first",
-        column_config=alert_columns(feed.settings),
+        column_config=tables.alert_columns(feed.settings),
     )
 
 

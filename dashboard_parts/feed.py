@@ -13,16 +13,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dashboard_parts.reading import (
-    CALLS_AT_ONCE,
-    Settings,
-    count_objects,
-    error_code,
-    is_credentials_error,
-    make_client,
-    read_alerted_symbols,
-    read_items,
-)
+from dashboard_parts import reading
 from dashboard_parts.ticks import TICK_FIELDS, Series, format_timestamp, parse_tick
 
 REFRESH_SECONDS = 3
@@ -38,11 +29,11 @@ ALERT_FIELDS = ("alert_id", "timestamp", "signal", "status", *ALERT_NUMBERS)
 class Feed:
     """What this server has read. All pages share it, so ten open pages cost as much as one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: reading.Settings) -> None:
         self.settings = settings
         self.failures: dict[str, Exception] = {}  # of reading "ticks" and "alerts", until it works again
         self.ticks_read_at: datetime | None = None
-        self._pool = ThreadPoolExecutor(max_workers=CALLS_AT_ONCE)
+        self._pool = ThreadPoolExecutor(max_workers=reading.CALLS_AT_ONCE)
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._series: dict[str, Series] = {}
@@ -55,7 +46,7 @@ class Feed:
         """The client of a service, made at its first use, and again after AWS refused the credentials."""
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = make_client(service, region=self.settings.region)
+                self._clients[service] = reading.make_client(service, region=self.settings.region)
             return self._clients[service]
 
     def series(self, symbol: str) -> Series:
@@ -105,7 +96,7 @@ class Feed:
         """The symbols that have alerts. None of them while the table cannot be read."""
         table = self.settings.alerts_table
         found = self._recent(
-            "symbols", 600, lambda: read_alerted_symbols(self.client("dynamodb"), table=table)
+            "symbols", 600, lambda: reading.read_alerted_symbols(self.client("dynamodb"), table=table)
         )
         return found if isinstance(found, list) else []
 
@@ -123,7 +114,9 @@ class Feed:
             today = datetime.now(UTC).date()
             days = (today, today - timedelta(days=1))
             prefixes = [f"rejected-data/dt={day}/" for day in days] if what == "rejects" else ["aws/lambda/"]
-            counts = [count_objects(self.client("s3"), bucket=self._bucket(), prefix=p) for p in prefixes]
+            counts = [
+                reading.count_objects(self.client("s3"), bucket=self._bucket(), prefix=p) for p in prefixes
+            ]
             return sum(number for number, _ in counts), any(more for _, more in counts)
 
         return self._recent(what, 60, count)
@@ -171,9 +164,9 @@ class Feed:
         except (ClientError, BotoCoreError) as error:
             with self._lock:
                 self.failures[what], self._failed_at = error, time.monotonic()
-                if is_credentials_error(error):
+                if reading.is_credentials_error(error):
                     self._clients.clear()  # new clients find new credentials
-                if error_code(error) == "ResourceNotFoundException":
+                if reading.error_code(error) == "ResourceNotFoundException":
                     self._series.clear()  # if somebody makes the tables again, they hold other ticks
         else:
             with self._lock:
@@ -276,7 +269,9 @@ class Feed:
     def _query(self, series: Series, key: str, **request: Any) -> tuple[list[dict[str, Any]], bool]:
         """Query the table that has this sort key, as `read_items` does."""
         table = self.settings.table if key == "timestamp" else self.settings.alerts_table
-        return read_items(self.client("dynamodb"), table=table, symbol=series.symbol, key=key, **request)
+        return reading.read_items(
+            self.client("dynamodb"), table=table, symbol=series.symbol, key=key, **request
+        )
 
 
 def lacks_ticks(series: Series, since: str) -> bool:
