@@ -8,10 +8,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/../scripts/common.sh"
-for part in lock python_env emulator; do
-  # shellcheck source=/dev/null
-  source "$SCRIPTS/lib/$part.sh"
-done
+require_lib lock python_env emulator
 emulator='' missed=0
 
 main() {
@@ -28,7 +25,8 @@ main() {
   while read -r cli; do
     [[ ${#clis[@]} -gt 1 || -z $cli || $("$cli" --version 2>&1) != aws-cli/2* ]] || clis+=("$cli")
   done <<<"$(type -aP aws)"
-  AWS_REGION=us-east-1 && use_no_other_aws
+  export AWS_REGION=us-east-1
+  use_no_other_aws
   export ALERT_EMAIL=a@example.com ALERT_PHONE=+15550100200 AWS_CALLS=$TEMPORARY/calls
   start_emulator "$TEMPORARY/emulator"
   printf '%-28s %8s %6s %10s\n' 'seconds and AWS CLI processes' seconds goal processes

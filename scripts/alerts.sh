@@ -17,10 +17,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-for part in inventory survey topic queues subscriptions recipients; do
-  # shellcheck source=/dev/null
-  source "$SCRIPTS/lib/$part.sh"
-done
+require_lib survey subscriptions recipients
 
 main() {
   local command=${1-} protocol='' endpoint='' symbols='' signals=''

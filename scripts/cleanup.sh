@@ -11,11 +11,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-for part in inventory survey stream tables bucket topic roles functions mappings analytics \
-  queues operations monitoring trail leftovers; do
-  # shellcheck source=/dev/null
-  source "$SCRIPTS/lib/$part.sh"
-done
+require_lib survey leftovers stream tables bucket topic roles functions mappings analytics queues operations monitoring trail
 
 main() {
   local yes='' kept='^$' failed=0

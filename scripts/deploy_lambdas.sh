@@ -5,10 +5,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-for part in inventory functions; do
-  # shellcheck source=/dev/null
-  source "$SCRIPTS/lib/$part.sh"
-done
+require_lib inventory functions
 
 main() {
   case ${1-} in

@@ -9,11 +9,8 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-for part in inventory survey stream tables bucket topic roles functions mappings analytics saved_queries \
-  check_machine check_resources check_alerts check_data; do
-  # shellcheck source=/dev/null
-  source "$SCRIPTS/lib/$part.sh"
-done
+require_lib inventory survey stream tables bucket topic roles functions mappings analytics \
+  check_machine check_resources check_alerts check_data
 
 main() {
   case ${1-} in
@@ -22,6 +19,7 @@ main() {
     *) usage 2 >&2 ;;
   esac
   prepare
+  # shellcheck disable=SC2034 # print_command is asked instead of AWS
   dry_run=1 # the functions that set up tell what they would do
   examine
   [[ ! -s $TEMPORARY/wrong ]] || exit 1
@@ -37,8 +35,7 @@ examine() {
     wrong "account: $(last_error "$CLI_ERRORS-told")"
     return
   fi
-  ACCOUNT_ID=$(cut -f 1 "$TEMPORARY/identity")
-  fill_in
+  use_account "$(cut -f 1 "$TEMPORARY/identity")"
   (survey) 2>/dev/null || true # a resource that was not found out about is asked for again below
   look check_credentials
   if [[ $(in_state absent) == "$(inventory)" ]]; then

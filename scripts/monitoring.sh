@@ -18,10 +18,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-for part in inventory survey topic leftovers operations monitoring trail; do
-  # shellcheck source=/dev/null
-  source "$SCRIPTS/lib/$part.sh"
-done
+require_lib inventory survey leftovers operations monitoring trail
 
 main() {
   local jobs=(ensure_dashboard ensure_failed_batches_notified ensure_rejects_alarm) remove='' name

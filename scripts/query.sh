@@ -13,14 +13,9 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-# shellcheck source=scripts/lib/inventory.sh
-source "$SCRIPTS/lib/inventory.sh"
-# shellcheck source=scripts/lib/queries.sh
-source "$SCRIPTS/lib/queries.sh"
-# shellcheck source=scripts/lib/athena.sh
-source "$SCRIPTS/lib/athena.sh"
+require_lib athena queries
 
-file='' format=table given=()
+file='' format=table given=() literals=()
 
 main() {
   parse_flags "$@"
@@ -31,10 +26,10 @@ main() {
   bind_parameters "$file" ${given[@]+"${given[@]}"}
   start_session
   if is_local; then
-    translate_query "$file"
-    file=$TEMPORARY/translated.sql
+    translate_query "$file" ${literals[@]+"${literals[@]}"}
+    file=$TEMPORARY/translated.sql literals=()
   fi
-  run_query "$file"
+  run_query "$file" ${literals[@]+"${literals[@]}"}
   print_result "$format"
 }
 

@@ -10,8 +10,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-# shellcheck source=scripts/lib/inventory.sh
-source "$SCRIPTS/lib/inventory.sh"
+require_lib inventory
 
 main() {
   local list_only='' key failed=0 keys

@@ -18,18 +18,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-# shellcheck source=scripts/lib/jobs.sh
-source "$SCRIPTS/lib/jobs.sh"
-# shellcheck source=scripts/lib/lock.sh
-source "$SCRIPTS/lib/lock.sh"
-# shellcheck source=scripts/lib/python_env.sh
-source "$SCRIPTS/lib/python_env.sh"
-# shellcheck source=scripts/lib/local_state.sh
-source "$SCRIPTS/lib/local_state.sh"
-# shellcheck source=scripts/lib/emulator.sh
-source "$SCRIPTS/lib/emulator.sh"
-# shellcheck source=scripts/lib/dashboard.sh
-source "$SCRIPTS/lib/dashboard.sh"
+require_lib jobs python_env local_state emulator dashboard
 
 source='' delay='' file='' keep='' dashboard=yes arguments=()
 
@@ -41,12 +30,12 @@ main() {
   run ensure_venv requirements/local.txt
   use_no_other_aws
   choose_source
-  open_state "$source"
+  open_run_folder "$source" "$keep"
   log '2/4 MiniStack, the AWS emulator'
-  start_emulator "$state"
+  start_emulator "$RUN_FOLDER"
   log '3/4 scripts/setup.sh'
-  run "$SCRIPTS/setup.sh" >"$state/setup.log" </dev/null
-  introduce "$state"
+  run "$SCRIPTS/setup.sh" >"$RUN_FOLDER/setup.log" </dev/null
+  introduce "$RUN_FOLDER"
   log "4/4 streaming $source quotes, Ctrl-C stops"
   stream
 }
@@ -89,11 +78,10 @@ choose_source() {
 stream() {
   # A replay gets no warm start: its past is that of its file.
   [[ $source == replay ]] || arguments+=(--backfill 60)
-  export STREAM_NAME TABLE_NAME TOPIC_NAME STATE_DIR=$state/producer
-  mark_state
-  after_first_tick "$state" "$dashboard" &
-  extra=$!
-  run python "$SCRIPTS/lib/watch_local.py" "$state" python "$ROOT/stream_stock_data.py" "${arguments[@]}"
+  export STREAM_NAME TABLE_NAME TOPIC_NAME STATE_DIR=$RUN_FOLDER/producer
+  mark_run_folder "$keep"
+  run_beside after_first_tick "$RUN_FOLDER" "$dashboard"
+  run python "$SCRIPTS/lib/watch_local.py" "$RUN_FOLDER" python "$ROOT/stream_stock_data.py" "${arguments[@]}"
 }
 
 main "$@"

@@ -13,10 +13,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-for part in inventory survey stream tables bucket topic roles functions mappings analytics saved_queries summary; do
-  # shellcheck source=/dev/null
-  source "$SCRIPTS/lib/$part.sh"
-done
+require_lib survey stream tables bucket topic roles functions mappings analytics saved_queries summary
 
 main() {
   case ${1-} in

@@ -8,10 +8,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-# shellcheck source=scripts/lib/lock.sh
-source "$SCRIPTS/lib/lock.sh"
-# shellcheck source=scripts/lib/python_env.sh
-source "$SCRIPTS/lib/python_env.sh"
+require_lib lock python_env
 
 main() {
   case ${1-} in
@@ -31,7 +28,7 @@ main() {
 # check_shell TOOL OPTION…: all shell scripts.
 check_shell() {
   if command -v "$1" >/dev/null; then
-    "$@" scripts/*.sh scripts/lib/*.sh bench/*.sh .ci/run
+    "$@" scripts/*.sh scripts/lib/*.sh scripts/lib/*/*.sh bench/*.sh .ci/run
   elif [[ ${CI:-} == true ]]; then
     die "$1 is missing: install it (apt-get install shellcheck shfmt)"
   else

@@ -301,10 +301,8 @@ def test_machine_without_a_python_that_will_do_is_told_what_to_install(checkout,
 
 
 def is_installed(root, file="requirements/local.txt"):
-    parts = "".join(f"source scripts/{part}.sh; " for part in ("common", "lib/lock", "lib/python_env"))
-    return (
-        subprocess.run(["bash", "-c", f'{parts} is_installed "$1"', "bash", file], cwd=root).returncode == 0
-    )
+    command = 'source scripts/common.sh; require_lib python_env; is_installed "$1"'
+    return subprocess.run(["bash", "-c", command, "bash", file], cwd=root).returncode == 0
 
 
 def test_venv_is_installed_only_while_it_is_whole_in_its_place_and_up_to_date(checkout):

@@ -373,7 +373,7 @@ def test_bucket_of_another_account_is_told_before_and_while_it_is_made(project):
 @pytest.mark.emulator
 def test_stream_and_bucket_that_were_left_untagged_are_cleaned_up(project):
     """Kinesis and S3 tag in a second call: without it, what we made looks like anybody's."""
-    calls = project.folder / "scripts/lib/calls.sh"
+    calls = project.folder / "scripts/lib/core/calls.sh"
     untouched = calls.read_text()
     calls.write_text(
         f"{untouched}\n"
@@ -503,7 +503,7 @@ def test_env_file_is_data_and_never_executed(offline):
 def test_defaults_are_those_of_the_example(offline):
     example = dotenv_values(ROOT / ".env.example")
     show = f'ROOT={offline.folder}; source "$ROOT/scripts/common.sh"; trap - EXIT; load_settings; '
-    names = re.findall(r"^  (\w+)=\$\{\1:-", (ROOT / "scripts/lib/settings.sh").read_text(), re.MULTILINE)
+    names = re.findall(r"^  (\w+)=\$\{\1:-", (ROOT / "scripts/lib/core/settings.sh").read_text(), re.MULTILINE)
     show += "".join(f'printf "%s\\n" "${name}"; ' for name in names)
     environment = {
         k: v for k, v in offline.environment.items() if k not in ("AWS_REGION", "AWS_DEFAULT_REGION")

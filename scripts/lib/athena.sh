@@ -1,21 +1,22 @@
 # shellcheck shell=bash
-# Running a query in Athena and showing its result. Sourced after inventory.sh.
+# Running a query in Athena and showing its result.
+require_lib inventory
 
-# translate_query FILE: for the emulator, whose Athena is DuckDB; to $TEMPORARY/translated.sql, without parameters.
+# translate_query FILE [LITERAL…]: for the emulator, whose Athena is DuckDB; to $TEMPORARY/translated.sql, with the
+# literals in place of the question marks.
 translate_query() {
   local python=$ROOT/.venv/bin/python
   [[ -x $python ]] || python=python3
   "$python" -c 'import sqlglot' 2>/dev/null ||
     die 'a query on the emulator needs sqlglot: .venv/bin/pip install -r requirements/athena.txt'
-  "$python" "$SCRIPTS/lib/local_query.py" "$1" ${literals[@]+"${literals[@]}"} >"$TEMPORARY/translated.sql" || exit 1
-  literals=()
+  "$python" "$SCRIPTS/lib/local_query.py" "$@" >"$TEMPORARY/translated.sql" || exit 1
 }
 
-# run_query FILE: with $literals, to its end; sets $execution, $kind (DML, DDL) and $scanned (bytes).
+# run_query FILE [LITERAL…]: runs it to its end; sets $execution, $kind (DML, DDL) and $scanned (bytes).
 run_query() {
   local state began=$SECONDS gone='InvalidRequestException|EntityNotFoundException|MetadataException'
   local parameters=()
-  ((${#literals[@]} == 0)) || parameters=(--execution-parameters "${literals[@]}")
+  (($# == 1)) || parameters=(--execution-parameters "${@:2}")
   call_unless "$gone" athena start-query-execution --work-group "$WORKGROUP" --query-string "file://$1" \
     --query-execution-context "Database=$DATABASE" ${parameters[@]+"${parameters[@]}"} \
     --query QueryExecutionId --output text || refused

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# doctor.sh: do alerts reach anybody? Sourced.
+# doctor.sh: do alerts reach anybody?
+require_lib survey topic
 
 check_subscriptions() {
   local protocol endpoint arn subscriptions

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# doctor.sh: tools, settings, region and credentials of this machine. Sourced.
+# doctor.sh: tools, settings, region and credentials of this machine.
 
 check_cli() {
   local version

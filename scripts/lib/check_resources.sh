@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# doctor.sh: each resource against the settings. Sourced.
+# doctor.sh: each resource against the settings.
+require_lib analytics inventory saved_queries survey tables
 
 ensure_workgroup_and_queries() {
   ensure_workgroup

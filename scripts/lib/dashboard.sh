@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the first tick can do without: the dashboard, and packages for queries. Sourced by run_local.sh, after
-# python_env.sh and emulator.sh.
+# What the first tick can do without: the dashboard, and packages for queries.
+require_lib emulator python_env
 
 DASHBOARD_PORT=8501
 

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# MiniStack, the AWS emulator, on loopback with IAM enforced. Sourced after common.sh and python_env.sh.
+# MiniStack, the AWS emulator, on loopback with IAM enforced.
+require_lib python_env
 
 DEFAULT_PORT=4566
 START_SECONDS=60

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the project is made of, one "kind name" a line. Sourced.
+# What the project is made of, one "kind name" a line.
 
 # shellcheck disable=SC2034 # not every script that sources this uses all of them
 

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Stopping everything in the right order, whatever ends the run. Sourced by run_local.sh.
+# Stopping everything in the right order, whatever ends the run.
+require_lib local_state lock
 
 child=''    # process group of what runs in the foreground
 emulator='' # process group of MiniStack and its Lambda workers
@@ -23,6 +24,12 @@ run() {
   child=''
 }
 
+# run_beside COMMAND: until it ends of itself, or everything is stopped.
+run_beside() {
+  "$@" &
+  extra=$!
+}
+
 # Ends what runs in the foreground and takes over its exit status, if it ends of itself.
 on_signal() {
   local status=$1
@@ -39,7 +46,7 @@ stop() {
   set +e
   end_group "$extra"
   end_group "$emulator"
-  close_state
+  close_run_folder
   release_locks
   exit "$status"
 }

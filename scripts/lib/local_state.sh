@@ -1,34 +1,34 @@
 # shellcheck shell=bash
-# The folder .local/SOURCE, which holds all files of a run; one run at a time has it. Sourced by run_local.sh, after
-# lock.sh.
+# The folder .local/SOURCE, which holds all files of a run; one run at a time has it.
+require_lib lock
 
-state=''
+RUN_FOLDER=''
 
-# open_state SOURCE: sets state, the folder.
-open_state() {
+# open_run_folder SOURCE KEEP: sets RUN_FOLDER.
+open_run_folder() {
   take_lock "$1" || die "process $REPLY is running --source $1 here: stop it first, or take another source"
-  state=$ROOT/.local/$1
-  if [[ -e $state/kept ]]; then
-    log "going on from what an earlier run left in .local/$1${keep:-, which is removed at the end, for there is no --keep}"
+  RUN_FOLDER=$ROOT/.local/$1
+  if [[ -e $RUN_FOLDER/kept ]]; then
+    log "going on from what an earlier run left in .local/$1${2:-, which is removed at the end, for there is no --keep}"
   else
-    rm -rf "$state"
+    rm -rf "$RUN_FOLDER"
   fi
-  mkdir -p "$state/tmp"
-  export TMPDIR=$state/tmp
+  mkdir -p "$RUN_FOLDER/tmp"
+  export TMPDIR=$RUN_FOLDER/tmp
 }
 
-# What this run leaves is decided when it has got so far as to add something.
-mark_state() {
-  rm -f "$state/kept"
-  [[ -z $keep ]] || touch "$state/kept"
+# mark_run_folder KEEP: what this run leaves is decided when it has got so far as to add something.
+mark_run_folder() {
+  rm -f "$RUN_FOLDER/kept"
+  [[ -z $1 ]] || touch "$RUN_FOLDER/kept"
 }
 
-close_state() {
-  [[ -n $state ]] || return 0
-  rm -rf "$state/tmp" "$state/first_tick"
-  if [[ -e $state/kept ]]; then
-    log "kept: $state"
+close_run_folder() {
+  [[ -n $RUN_FOLDER ]] || return 0
+  rm -rf "$RUN_FOLDER/tmp" "$RUN_FOLDER/first_tick"
+  if [[ -e $RUN_FOLDER/kept ]]; then
+    log "kept: $RUN_FOLDER"
   else
-    rm -rf "$state"
+    rm -rf "$RUN_FOLDER"
   fi
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Locks between runs: a file with the process id of the run that has it. Sourced.
+# Locks between runs: a file with the process id of the run that has it.
 
 # take_lock NAME: status 1, with the owner's process id in REPLY, when a run that is still alive has it.
 take_lock() {

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Installs packages into .venv, and says how far it is. Sourced by python_env.sh.
+# Installs packages into .venv, and says how far it is.
 
 # pip_install REQUIREMENTS_FILE [PIP_OPTION…], saying how far it is (not of what is installed after the first tick).
 pip_install() {

@@ -1,11 +1,10 @@
 # shellcheck shell=bash
-# The virtual environment .venv: made, filled, and made anew when it is broken. Sourced after common.sh and lock.sh.
+# The virtual environment .venv: made, filled, and made anew when it is broken.
+require_lib lock pip
 
 VENV=$(cd "$ROOT" && pwd -P)/.venv
 # Marks a .venv as half-made while something is being installed into it.
 INCOMPLETE=$VENV/incomplete
-# shellcheck source=scripts/lib/pip.sh
-source "$SCRIPTS/lib/pip.sh"
 
 # ensure_venv REQUIREMENTS_FILE [PIP_OPTION…]: installs what the file names, unless that is done already.
 ensure_venv() {

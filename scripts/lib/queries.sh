@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The queries in athena/: their descriptions and parameters. Sourced.
+# The queries in athena/: their descriptions and parameters.
 
 # description FILE: its first line, without the comment's dashes.
 description() { sed -n '1s/^-- *//p' "$1"; }

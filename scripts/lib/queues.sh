@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Queues that are subscribed to the alerts. Sourced.
+# Queues that are subscribed to the alerts.
+require_lib state/comparison
 
 # resolve_queue NAME|ARN: sets QUEUE_ARN and queue_url; status 1 when there is none of this name.
 resolve_queue() {

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Who gets an alert, and what keeps others from it. Sourced after subscriptions.sh.
+# Who gets an alert, and what keeps others from it.
+require_lib subscriptions topic
 
 # send_test SYMBOL SIGNAL
 send_test() {

@@ -1,10 +1,6 @@
 # shellcheck shell=bash
-# The files of athena/ in Athena: the view, and the queries that its console offers. Sourced after inventory.sh.
-
-# shellcheck source=scripts/lib/queries.sh
-source "$SCRIPTS/lib/queries.sh"
-# shellcheck source=scripts/lib/athena.sh
-source "$SCRIPTS/lib/athena.sh"
+# The files of athena/ in Athena: the view, and the queries that its console offers.
+require_lib athena inventory queries
 
 # Saves what is not saved as it is, and makes the view when it is not there or its file has changed.
 ensure_queries() {
@@ -41,7 +37,6 @@ create_view() {
   local file=$ROOT/.local/${1##*/} # it stays, so that what a dry run prints can be run
   mkdir -p "$ROOT/.local"
   sed '/^--/d' "$1" >"$file" # in front of DDL Athena does not take comments everywhere
-  literals=()
   run_query "$file"
   log 'view stock_ticks: created'
 }

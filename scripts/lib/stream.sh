@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The Kinesis data stream. Sourced.
+# The Kinesis data stream.
+require_lib inventory survey
 
 ensure_stream() {
   local shards=() mode open encryption status

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Who is subscribed to the alerts. Sourced after topic.sh and queues.sh.
+# Who is subscribed to the alerts.
+require_lib queues topic
 
 # A line each in $TEMPORARY/subscribers, tab-separated: protocol, endpoint, confirmed or unconfirmed, filter or {}.
 read_subscribers() {

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The two DynamoDB tables (encrypted at rest, as every table is). Sourced.
+# The two DynamoDB tables (encrypted at rest, as every table is).
+require_lib inventory survey
 
 LATEST_STREAM='"LatestStreamArn": "([^"]+)"'
 

@@ -1,12 +1,11 @@
 # shellcheck shell=bash
-# The frame of a run: settings, account, a temporary folder, what an interruption leaves. Sourced by common.sh.
+# The frame of a run: settings, account, a temporary folder, what an interruption leaves.
 
 start_session() {
   prepare
   load_settings
   call sts get-caller-identity --query Account --output text --cli-connect-timeout 10
-  ACCOUNT_ID=$REPLY
-  fill_in
+  use_account "$REPLY"
   log "account $ACCOUNT_ID, region $AWS_REGION${AWS_ENDPOINT_URL:+, $AWS_ENDPOINT_URL}"
 }
 
@@ -23,8 +22,9 @@ prepare() {
   trap 'interrupted' INT TERM HUP
 }
 
-# What depends on the account.
-fill_in() {
+# use_account ID: sets what depends on the account.
+use_account() {
+  ACCOUNT_ID=$1
   BUCKET_NAME=${BUCKET_NAME//\{account\}/$ACCOUNT_ID}
   BUCKET_NAME=${BUCKET_NAME//\{region\}/$AWS_REGION}
   check BUCKET_NAME '^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$' 'lower-case letters, digits and hyphens (3 to 63)'

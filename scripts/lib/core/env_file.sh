@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Reading .env. Sourced by common.sh.
+# Reading .env.
 
 # Reads NAME=value lines of a file; a variable that the environment already has wins. Nothing is executed.
 read_env_file() {

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The settings of .env.example: read, completed with their defaults, and checked. Sourced by common.sh.
+# The settings of .env.example: read, completed with their defaults, and checked.
 
 # The one place of the defaults (.env.example shows the same ones, a test compares). Exports what the AWS CLI reads.
 load_settings() {

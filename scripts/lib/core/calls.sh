@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# AWS CLI calls whose errors are told apart by their code and explained. Sourced by common.sh.
+# AWS CLI calls whose errors are told apart by their code and explained.
 
 # CLI v1 and early v2 releases do not know AWS_ENDPOINT_URL, and would go to the real AWS.
 aws() { ${instead-} "$AWS_CLI" ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"; }
