@@ -10,7 +10,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib inventory
+require_lib state/inventory
 
 main() {
   local list_only='' key failed=0 keys

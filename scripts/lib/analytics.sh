@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What Athena needs: the Glue database and table over the archive, and a workgroup with a limit.
-require_lib inventory survey state/comparison
+require_lib state/inventory state/survey state/comparison
 
 # The partitions are projected from the dates, so that no crawler has to look for them.
 ensure_catalog() {

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Running a query in Athena and showing its result.
-require_lib inventory
+require_lib state/inventory
 
 # translate_query FILE [LITERAL…]: for the emulator, whose Athena is DuckDB; to $TEMPORARY/translated.sql, with the
 # literals in place of the question marks.

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The S3 bucket of the archive. No versioning: an object is written again only with the same content.
-require_lib survey state/comparison
+require_lib state/survey state/comparison
 
 ensure_bucket() {
   local location=() is_new='' private='{"BlockPublicAcls": true, "IgnorePublicAcls": true'

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # doctor.sh: does data come, and does any get stuck?
-require_lib inventory survey
+require_lib state/inventory state/survey
 
 MAX_SYMBOLS=10
 MAX_AGE=300000 # of the oldest record that a function has yet to read, milliseconds

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # doctor.sh: each resource against the settings.
-require_lib analytics inventory saved_queries survey tables
+require_lib analytics state/inventory saved_queries state/survey tables
 
 ensure_workgroup_and_queries() {
   ensure_workgroup

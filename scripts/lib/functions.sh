@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The two Lambda functions and their log groups.
-require_lib inventory survey
+require_lib state/inventory state/survey
 
 ensure_processor() { ensure_log_group "/aws/lambda/$PROCESSOR" && ensure_function "$PROCESSOR" process_stock_data; }
 ensure_analyst() { ensure_log_group "/aws/lambda/$ANALYST" && ensure_function "$ANALYST" stock_trend_analysis; }

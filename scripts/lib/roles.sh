@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The two execution roles, each with one inline policy.
-require_lib inventory survey state/comparison
+require_lib state/inventory state/survey state/comparison
 
 ensure_processor_role() { ensure_role "$PROCESSOR_ROLE" process_stock_data.json; }
 ensure_analyst_role() { ensure_role "$ANALYST_ROLE" stock_trend_analysis.json; }

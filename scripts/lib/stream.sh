@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The Kinesis data stream.
-require_lib inventory survey
+require_lib state/inventory state/survey
 
 ensure_stream() {
   local shards=() mode open encryption status

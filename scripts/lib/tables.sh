@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The two DynamoDB tables (encrypted at rest, as every table is).
-require_lib inventory survey
+require_lib state/inventory state/survey
 
 LATEST_STREAM='"LatestStreamArn": "([^"]+)"'
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The SNS topic and the subscriptions that the settings name.
-require_lib inventory survey state/comparison
+require_lib state/inventory state/survey state/comparison
 
 # Encrypted with the key that AWS keeps for SNS: no cost, and all that a publisher of this account needs is
 # sns:Publish. CloudWatch alarms cannot use that key; they get a topic of their own.

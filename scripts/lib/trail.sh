@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The trail and the budget, which concern the account and are made on request.
-require_lib leftovers
+require_lib state/leftovers
 
 # The account's management events in this region. That it may write to the bucket is in policies/bucket.json, so that
 # setup.sh keeps it so, and that its files expire in resources/bucket_lifecycle.json.

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What belongs to the project beside the inventory: mappings, what scripts/monitoring.sh made, and what was added
 # later and tagged.
-require_lib inventory survey
+require_lib state/inventory state/survey
 
 # Names of their own for what takes no tag (dashboard, budget) or is seen by its tag only after a while.
 # shellcheck disable=SC2034 # not every script that sources this uses all of them

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What is there of the project, and whose it is.
-require_lib inventory state/comparison
+require_lib state/inventory state/comparison
 
 # survey [COMMAND…]: finds out the state of everything, and runs the commands, side by side. A state is absent, ours,
 # foreign (there, without the project's tag) or hidden (there, and we may not see its tags).
