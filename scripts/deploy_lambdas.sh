@@ -5,7 +5,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/inventory functions
+require_lib state/inventory resources/functions
 
 main() {
   case ${1-} in

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # doctor.sh: do alerts reach anybody?
-require_lib state/survey topic
+require_lib state/survey resources/topic
 
 check_subscriptions() {
   local protocol endpoint arn subscriptions

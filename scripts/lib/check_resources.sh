@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # doctor.sh: each resource against the settings.
-require_lib analytics state/inventory saved_queries state/survey tables
+require_lib resources/analytics state/inventory resources/saved_queries state/survey resources/tables
 
 ensure_workgroup_and_queries() {
   ensure_workgroup

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The dashboard and the alarms.
-require_lib state/leftovers topic state/comparison
+require_lib state/leftovers resources/topic state/comparison
 
 # Five minutes behind leaves ten to mend it before signals are too old to be alerted (ALERT_MAX_AGE_MINUTES), and most
 # of the hour after which Lambda gives a batch up.

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The topic that tells of trouble, and what S3 publishes to it.
-require_lib state/leftovers state/survey topic state/comparison
+require_lib state/leftovers state/survey resources/topic state/comparison
 
 # CloudWatch, S3 and Budgets cannot publish to a topic that is encrypted with alias/aws/sns, as that of the alerts is,
 # and a key of one's own costs $1 a month. Alarms name functions and objects, no quotes: they get a topic without.

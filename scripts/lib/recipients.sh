@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Who gets an alert, and what keeps others from it.
-require_lib subscriptions topic
+require_lib subscriptions resources/topic
 
 # send_test SYMBOL SIGNAL
 send_test() {

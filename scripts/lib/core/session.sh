@@ -29,7 +29,7 @@ use_account() {
   BUCKET_NAME=${BUCKET_NAME//\{region\}/$AWS_REGION}
   check BUCKET_NAME '^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$' 'lower-case letters, digits and hyphens (3 to 63)'
   refuse_bad_settings
-  # shellcheck disable=SC2034 # for render and lib/topic.sh
+  # shellcheck disable=SC2034 # for render and lib/resources/topic.sh
   SNS_TOPIC_ARN=arn:aws:sns:$AWS_REGION:$ACCOUNT_ID:$TOPIC_NAME
 }
 

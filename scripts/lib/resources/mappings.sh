@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The event source mappings: what Lambda reads, and how it treats failures.
-require_lib state/inventory tables state/comparison
+require_lib state/inventory resources/tables state/comparison
 
 ensure_stream_mapping() { ensure_mapping "$PROCESSOR" "$(arn_of stream "$STREAM_NAME")" kinesis_mapping.json; }
 ensure_table_mapping() { ensure_mapping "$ANALYST" "$(table_stream "$TABLE_NAME")" dynamodb_mapping.json; }

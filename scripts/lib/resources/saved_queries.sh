@@ -18,7 +18,7 @@ ensure_queries() {
     printf '%s\n' "$REPLY" >>"$TEMPORARY/saved"
     ids=("${ids[@]:50}")
   done
-  changed=$(python3 "$SCRIPTS/lib/changed_queries.py" "$ROOT/athena" <"$TEMPORARY/saved")
+  changed=$(python3 "$SCRIPTS/lib/resources/changed_queries.py" "$ROOT/athena" <"$TEMPORARY/saved")
   if [[ $'\n'$changed == *$'\n'"stock_ticks "* ]] ||
     ! call_unless EntityNotFoundException glue get-table --database-name "$DATABASE" --name stock_ticks; then
     create_view "$ROOT/athena/stock_ticks.sql"

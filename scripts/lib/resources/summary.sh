@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What setup.sh says at the end. Prices are those of us-east-1, in US dollars.
-require_lib functions state/inventory
+require_lib resources/functions state/inventory
 
 HOURS_A_MONTH=730
 SHARD_HOUR=15     # thousandths of a dollar
