@@ -259,7 +259,7 @@ def test_test_alert_has_the_form_of_a_real_one(load_handler, alerts_table, monke
         0, alert | {"alert_id": f"2026-11-20T20:00:00.000Z#{signal}", "message": f"{signal} AAPL"}
     )
     now = datetime(2026, 11, 20, 20, tzinfo=UTC)
-    made = load_module("scripts/lib/test_alert.py").build(
+    made = load_module("scripts/lib/alerts/build_test_alert.py").build(
         published["TopicArn"], "AAPL", signal, "5", "20", now=now
     )
     assert made.keys() == published.keys()
@@ -290,4 +290,4 @@ def test_test_alert_has_the_form_of_a_real_one(load_handler, alerts_table, monke
 )
 def test_filter_is_judged_as_sns_does_or_not_at_all(policy, verdict):
     attributes = {"symbol": "AAPL", "signal": "BUY"}
-    assert load_module("scripts/lib/filter_verdict.py").verdict(policy, attributes) == verdict
+    assert load_module("scripts/lib/alerts/filter_verdict.py").verdict(policy, attributes) == verdict

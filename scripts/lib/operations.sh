@@ -51,7 +51,7 @@ get_notification() {
 # changed_notifications add|remove ITEM: the bucket's notifications, which there is one document for, in REPLY.
 changed_notifications() {
   call_unless NoSuchBucket s3api get-bucket-notification-configuration --bucket "$BUCKET_NAME" --output json || return 1
-  REPLY=$(python3 "$SCRIPTS/lib/json_list.py" "$1" TopicConfigurations "$2" "$REPLY")
+  REPLY=$(python3 "$SCRIPTS/lib/core/json_list.py" "$1" TopicConfigurations "$2" "$REPLY")
 }
 
 # The topic's subscriptions go with it. The bucket may stay, or be on its way out at the same time.

@@ -32,7 +32,7 @@ change_queue_policy() {
     --query '[Attributes.KmsMasterKeyId, Attributes.Policy]'
   key=${REPLY%%$'\t'*} policy=${REPLY#*$'\t'}
   [[ $policy != None ]] || policy='{"Version": "2012-10-17", "Statement": []}'
-  changed=$(python3 "$SCRIPTS/lib/json_list.py" "$1" Statement "$(render "$SCRIPTS/policies/queue.json")" "$policy")
+  changed=$(python3 "$SCRIPTS/lib/core/json_list.py" "$1" Statement "$(render "$SCRIPTS/policies/queue.json")" "$policy")
   is_same "$policy" "$changed" || set_queue_policy "$changed"
   [[ $key == None || $1 == remove ]] ||
     log "queue ${QUEUE_ARN##*:}: encrypted with $key, so nothing arrives unless that key's policy lets sns.amazonaws.com use it"

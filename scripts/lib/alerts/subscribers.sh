@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Who is subscribed to the alerts.
-require_lib queues resources/topic
+require_lib alerts/queues resources/topic
 
 # A line each in $TEMPORARY/subscribers, tab-separated: protocol, endpoint, confirmed or unconfirmed, filter or {}.
 read_subscribers() {

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Who gets an alert, and what keeps others from it.
-require_lib subscriptions resources/topic
+require_lib alerts/subscribers resources/topic
 
 # send_test SYMBOL SIGNAL
 send_test() {
   call sns publish --query MessageId --output text --cli-input-json \
-    "$(python3 "$SCRIPTS/lib/test_alert.py" "$SNS_TOPIC_ARN" "$1" "$2" "$SMA_SHORT" "$SMA_LONG")"
+    "$(python3 "$SCRIPTS/lib/alerts/build_test_alert.py" "$SNS_TOPIC_ARN" "$1" "$2" "$SMA_SHORT" "$SMA_LONG")"
   log "test alert $2 $1: sent"
   read_subscribers
   print_recipients "$1" "$2"
@@ -18,7 +18,7 @@ print_recipients() {
     obstacle "$protocol" "$endpoint" "$state"
     why=$REPLY
     if [[ -z $why && $filter != '{}' ]]; then
-      case $(python3 "$SCRIPTS/lib/filter_verdict.py" "$filter" "$1" "$2") in
+      case $(python3 "$SCRIPTS/lib/alerts/filter_verdict.py" "$filter" "$1" "$2") in
         no) why="its filter is $filter" ;;
         unknown)
           printf '%s %s: its filter decides, %s\n' "$protocol" "$endpoint" "$filter"

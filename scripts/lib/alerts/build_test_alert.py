@@ -1,6 +1,6 @@
 """Prints what `aws sns publish --cli-input-json` takes to send a test alert, in the form of a real one.
 
-test_alert.py TOPIC_ARN SYMBOL SIGNAL SMA_SHORT SMA_LONG
+build_test_alert.py TOPIC_ARN SYMBOL SIGNAL SMA_SHORT SMA_LONG
 """
 
 import json
