@@ -11,7 +11,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/survey state/leftovers resources/stream resources/tables resources/bucket resources/topic resources/roles resources/functions resources/mappings resources/analytics alerts/queues operations monitoring trail
+require_lib state/survey state/leftovers resources/stream resources/tables resources/bucket resources/topic resources/roles resources/functions resources/mappings resources/analytics alerts/queues monitoring/operations_topic monitoring/alarms monitoring/trail
 
 main() {
   local yes='' kept='^$' failed=0

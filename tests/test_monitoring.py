@@ -330,8 +330,8 @@ def test_alarms_and_dashboard_name_metrics_that_exist():
 
 def test_summary_counts_the_metrics_that_the_functions_make():
     count = sum(len(own_metrics(function)) for function in FUNCTIONS)
-    assert f"'CloudWatch metrics, {count}'" in (ROOT / "scripts/lib/monitoring.sh").read_text()
-    assert f" {count * 0.3:.2f} " in (ROOT / "scripts/lib/monitoring.sh").read_text()
+    assert f"'CloudWatch metrics, {count}'" in (ROOT / "scripts/lib/monitoring/alarms.sh").read_text()
+    assert f" {count * 0.3:.2f} " in (ROOT / "scripts/lib/monitoring/alarms.sh").read_text()
 
 
 def test_no_data_alarm_goes_off_only_while_new_york_trades():
