@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts/lib")]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts/lib/archive")]
 os.environ |= {"TABLE_NAME": "-", "BUCKET_NAME": "-", "AWS_DEFAULT_REGION": "us-east-1"}
 
 import duckdb  # noqa: E402

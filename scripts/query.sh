@@ -13,7 +13,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib athena queries
+require_lib archive/athena archive/queries
 
 file='' format=table given=() literals=()
 

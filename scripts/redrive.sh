@@ -43,7 +43,7 @@ main() {
 describe_batch() {
   local why
   call s3api get-object --bucket "$BUCKET_NAME" --key "$1" "$TEMPORARY/batch"
-  why=$(python3 "$SCRIPTS/lib/failed_batch.py" "$TEMPORARY/batch" "$TEMPORARY/event") || {
+  why=$(python3 "$SCRIPTS/lib/archive/failed_batch.py" "$TEMPORARY/batch" "$TEMPORARY/event") || {
     log "$1: ${why:-unreadable}"
     return 1
   }

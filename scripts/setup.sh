@@ -13,7 +13,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/survey resources/stream resources/tables resources/bucket resources/topic resources/roles resources/functions resources/mappings resources/analytics resources/saved_queries resources/summary
+require_lib state/survey resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics,saved_queries,summary}
 
 main() {
   case ${1-} in

@@ -21,7 +21,7 @@ from helpers.mocked_aws import SETTINGS, Bucket, Table, Topic, resource
 from helpers.stream_driver import dynamodb_record, kinesis_record
 from stream_stock_data import build_tick, format_timestamp
 
-sys.path.append(str(ROOT / "scripts/lib"))
+sys.path.append(str(ROOT / "scripts/lib/archive"))
 from local_query import translate
 
 DATABASE, WORKGROUP = "stock_data_db", "stock-market-analytics"

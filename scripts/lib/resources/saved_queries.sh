@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The files of athena/ in Athena: the view, and the queries that its console offers.
-require_lib athena state/inventory queries
+require_lib archive/athena state/inventory archive/queries
 
 # Saves what is not saved as it is, and makes the view when it is not there or its file has changed.
 ensure_queries() {

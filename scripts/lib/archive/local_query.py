@@ -18,7 +18,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.tokens import TokenType
 
-ATHENA = Path(__file__).resolve().parents[2] / "athena"
+ATHENA = Path(__file__).resolve().parents[3] / "athena"
 VIEW, TABLE = "stock_ticks", "stock_data_table"
 TYPES = {"string": "VARCHAR"}  # where DuckDB's name for a type is not Glue's
 

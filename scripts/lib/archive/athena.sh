@@ -9,7 +9,7 @@ translate_query() {
   [[ -x $python ]] || python=python3
   "$python" -c 'import sqlglot' 2>/dev/null ||
     die 'a query on the emulator needs sqlglot: .venv/bin/pip install -r requirements/athena.txt'
-  "$python" "$SCRIPTS/lib/local_query.py" "$@" >"$TEMPORARY/translated.sql" || exit 1
+  "$python" "$SCRIPTS/lib/archive/local_query.py" "$@" >"$TEMPORARY/translated.sql" || exit 1
 }
 
 # run_query FILE [LITERAL…]: runs it to its end; sets $execution, $kind (DML, DDL) and $scanned (bytes).
@@ -67,7 +67,7 @@ print_result() {
   fi
   call athena get-query-results --query-execution-id "$execution" --query ResultSet.Rows --output json
   ! is_local || scanned=unknown
-  printf '%s' "$REPLY" | python3 "$SCRIPTS/lib/print_rows.py" "$1" "$scanned" || explain_nothing
+  printf '%s' "$REPLY" | python3 "$SCRIPTS/lib/archive/print_rows.py" "$1" "$scanned" || explain_nothing
 }
 
 # No rows: is nothing there, or does nothing match?
