@@ -9,8 +9,8 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/inventory state/survey resources/stream resources/tables resources/bucket resources/topic resources/roles resources/functions resources/mappings resources/analytics \
-  check_machine check_resources check_alerts check_data
+require_lib state/inventory state/survey resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
+  doctor/{machine,resources,alerts,data}
 
 main() {
   case ${1-} in

@@ -15,7 +15,7 @@ import pytest
 from helpers.checkout import ROOT
 from helpers.project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, copy_project, snapshot
 
-sys.path.append(str(ROOT / "scripts/lib"))
+sys.path.append(str(ROOT / "scripts/lib/doctor"))
 import tick_age
 
 NOW = datetime(2026, 11, 20, 20, 0, tzinfo=UTC)  # a Friday in New York's trading hours
@@ -207,7 +207,7 @@ def test_expiry_of_credentials_is_told_and_no_secret(offline):
 
 
 def test_missing_packages_and_an_old_python_are_named(offline, tmp_path):
-    check = [sys.executable, str(ROOT / "scripts/lib/check_python.py")]
+    check = [sys.executable, str(ROOT / "scripts/lib/doctor/python.py")]
     wanted = tmp_path / "requirements.txt"
     wanted.write_text("# why\nnot-there==1.0  # because\npytest==0.1\nextra[one]==2 # x\n")
     said = subprocess.run([*check, wanted], capture_output=True, text=True, check=True).stdout

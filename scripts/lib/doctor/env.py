@@ -1,6 +1,6 @@
 """Prints for doctor.sh what is odd in .env: names that nobody reads, values that the environment overrides.
 
-check_env.py .env .env.example
+env.py .env .env.example
 """
 
 import difflib

@@ -1,6 +1,6 @@
 """Prints for doctor.sh whether the Python that runs this, and its packages, are what the producer needs.
 
-    check_python.py REQUIREMENTS_FILE
+    python.py REQUIREMENTS_FILE
 
 Runs on old versions of Python too, to say that they are old.
 """

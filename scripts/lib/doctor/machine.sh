@@ -21,7 +21,7 @@ check_cli() {
 check_python() {
   local python=$ROOT/.venv/bin/python
   [[ -x $python ]] || python=python3
-  tell "$python" "$SCRIPTS/lib/check_python.py" "$ROOT/requirements.txt"
+  tell "$python" "$SCRIPTS/lib/doctor/python.py" "$ROOT/requirements.txt"
 }
 
 check_env() {
@@ -32,7 +32,7 @@ check_env() {
   while read -r line; do
     wrong "settings: ${line#error: }"
   done <"$TEMPORARY/bad"
-  [[ ! -f $ROOT/.env ]] || tell python3 "$SCRIPTS/lib/check_env.py" "$ROOT/.env" "$ROOT/.env.example"
+  [[ ! -f $ROOT/.env ]] || tell python3 "$SCRIPTS/lib/doctor/env.py" "$ROOT/.env" "$ROOT/.env.example"
 }
 
 # tell COMMAND…: its output, lines of a state and words.
@@ -68,7 +68,7 @@ check_credentials() {
   expires=$("$AWS_CLI" configure export-credentials --format process 2>/dev/null |
     sed -n 's/.*"Expiration": "\([^"]*\)".*/\1/p') || true
   if [[ -n $expires ]]; then
-    left=$(python3 "$SCRIPTS/lib/minutes_until.py" "$expires")
+    left=$(python3 "$SCRIPTS/lib/doctor/minutes_until.py" "$expires")
     if ((left < 15)); then
       wrong "credentials: they expire in $left minutes: log in again (aws sso login, or new keys)"
     else

@@ -55,7 +55,7 @@ check_ticks() {
   ((${#jobs[@]} > 0)) || return 0
   in_parallel "${jobs[@]}" >"$TEMPORARY/ticks" || exit 1
   [[ ! -s $TEMPORARY/incoming ]] || incoming=$(<"$TEMPORARY/incoming")
-  tell python3 "$SCRIPTS/lib/tick_age.py" "$incoming" "${DELAY_SECONDS:-30}" <"$TEMPORARY/ticks"
+  tell python3 "$SCRIPTS/lib/doctor/tick_age.py" "$incoming" "${DELAY_SECONDS:-30}" <"$TEMPORARY/ticks"
 }
 
 newest_tick() {
