@@ -8,7 +8,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/../scripts/common.sh"
-require_lib lock python_env emulator
+require_lib local/lock local/venv local/emulator
 emulator='' missed=0
 
 main() {

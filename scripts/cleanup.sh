@@ -11,7 +11,8 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/survey state/leftovers resources/stream resources/tables resources/bucket resources/topic resources/roles resources/functions resources/mappings resources/analytics alerts/queues monitoring/operations_topic monitoring/alarms monitoring/trail
+require_lib state/survey state/leftovers resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
+  alerts/queues monitoring/{operations_topic,alarms,trail}
 
 main() {
   local yes='' kept='^$' failed=0

@@ -18,7 +18,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/inventory state/survey state/leftovers monitoring/operations_topic monitoring/alarms monitoring/trail
+require_lib state/inventory state/survey state/leftovers monitoring/{operations_topic,alarms,trail}
 
 main() {
   local jobs=(ensure_dashboard ensure_failed_batches_notified ensure_rejects_alarm) remove='' name

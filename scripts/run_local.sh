@@ -18,7 +18,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib jobs python_env local_state emulator dashboard
+require_lib local/{jobs,venv,run_folder,emulator,dashboard}
 
 source='' delay='' file='' keep='' dashboard=yes arguments=()
 
@@ -65,7 +65,7 @@ parse_flags() {
 # Decides on the source, and has the other flags checked, before anything is started.
 choose_source() {
   if [[ ${source:-yahoo} == yahoo ]]; then
-    REPLY=$(python "$SCRIPTS/lib/probe_yahoo.py" ${arguments[@]+"${arguments[@]}"}) || exit 1
+    REPLY=$(python "$SCRIPTS/lib/local/probe_yahoo.py" ${arguments[@]+"${arguments[@]}"}) || exit 1
     source=${source:-${REPLY%%:*}}
     log "streaming $source quotes: ${REPLY#*: }"
   fi
@@ -81,7 +81,7 @@ stream() {
   export STREAM_NAME TABLE_NAME TOPIC_NAME STATE_DIR=$RUN_FOLDER/producer
   mark_run_folder "$keep"
   run_beside after_first_tick "$RUN_FOLDER" "$dashboard"
-  run python "$SCRIPTS/lib/watch_local.py" "$RUN_FOLDER" python "$ROOT/stream_stock_data.py" "${arguments[@]}"
+  run python "$SCRIPTS/lib/local/watch.py" "$RUN_FOLDER" python "$ROOT/stream_stock_data.py" "${arguments[@]}"
 }
 
 main "$@"

@@ -8,7 +8,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib lock python_env
+require_lib local/lock local/venv
 
 main() {
   case ${1-} in
@@ -28,7 +28,7 @@ main() {
 # check_shell TOOL OPTION…: all shell scripts.
 check_shell() {
   if command -v "$1" >/dev/null; then
-    "$@" scripts/*.sh scripts/lib/*.sh scripts/lib/*/*.sh bench/*.sh .ci/run
+    "$@" scripts/*.sh scripts/lib/*/*.sh bench/*.sh .ci/run
   elif [[ ${CI:-} == true ]]; then
     die "$1 is missing: install it (apt-get install shellcheck shfmt)"
   else

@@ -301,7 +301,7 @@ def test_machine_without_a_python_that_will_do_is_told_what_to_install(checkout,
 
 
 def is_installed(root, file="requirements/local.txt"):
-    command = 'source scripts/common.sh; require_lib python_env; is_installed "$1"'
+    command = 'source scripts/common.sh; require_lib local/venv; is_installed "$1"'
     return subprocess.run(["bash", "-c", command, "bash", file], cwd=root).returncode == 0
 
 
@@ -331,7 +331,7 @@ def test_venv_is_installed_only_while_it_is_whole_in_its_place_and_up_to_date(ch
 
 @pytest.fixture
 def probe():
-    return load_module("scripts/lib/probe_yahoo.py")
+    return load_module("scripts/lib/local/probe_yahoo.py")
 
 
 @pytest.fixture
@@ -378,7 +378,7 @@ def test_choose_no_quote_or_an_invalid_one_takes_simulated_and_says_why(probe, y
 def test_probe_without_network_gives_simulated_and_the_reason(checkout):
     unreachable = {"HTTPS_PROXY": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(checkout / ".cache")}
     result = subprocess.run(
-        [sys.executable, checkout / "scripts" / "lib" / "probe_yahoo.py"],
+        [sys.executable, checkout / "scripts" / "lib" / "local" / "probe_yahoo.py"],
         env=os.environ | unreachable,
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # MiniStack, the AWS emulator, on loopback with IAM enforced.
-require_lib python_env
+require_lib local/venv
 
 DEFAULT_PORT=4566
 START_SECONDS=60

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The virtual environment .venv: made, filled, and made anew when it is broken.
-require_lib lock pip
+require_lib local/lock local/pip
 
 VENV=$(cd "$ROOT" && pwd -P)/.venv
 # Marks a .venv as half-made while something is being installed into it.

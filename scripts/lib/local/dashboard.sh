@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What the first tick can do without: the dashboard, and packages for queries.
-require_lib emulator python_env
+require_lib local/emulator local/venv
 
 DASHBOARD_PORT=8501
 

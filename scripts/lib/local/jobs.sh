@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Stopping everything in the right order, whatever ends the run.
-require_lib local_state lock
+require_lib local/run_folder local/lock
 
 child=''    # process group of what runs in the foreground
 emulator='' # process group of MiniStack and its Lambda workers

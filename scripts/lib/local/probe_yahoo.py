@@ -17,7 +17,7 @@ from pathlib import Path
 PATIENCE_SECONDS = 8
 FRESH = timedelta(minutes=20)  # many exchanges are delayed by 15
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 import stream_stock_data as producer  # noqa: E402
 
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The folder .local/SOURCE, which holds all files of a run; one run at a time has it.
-require_lib lock
+require_lib local/lock
 
 RUN_FOLDER=''
 

@@ -1,6 +1,6 @@
 """Run the producer against the local stack and print what comes out at its other end.
 
-Usage: watch_local.py LOG_DIRECTORY PRODUCER_COMMAND…
+Usage: watch.py LOG_DIRECTORY PRODUCER_COMMAND…
 
 Prints each tick once it is in the table (it reads the table's stream, as the analysis does) and each alert
 once it is in an SQS queue that is subscribed to the topic. When the producer has ended, or at SIGINT, SIGTERM
