@@ -8,7 +8,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/../scripts/common.sh"
-require_lib local/lock local/venv local/emulator
+require_lib local/{lock,venv,pip,emulator}
 emulator='' missed=0
 
 main() {
@@ -21,7 +21,7 @@ main() {
   TEMPORARY=$(mktemp -d)
   trap 'stop' EXIT
   trap 'exit 130' INT TERM HUP
-  ensure_venv requirements/local.txt
+  ensure_packages requirements/local.txt
   while read -r cli; do
     [[ ${#clis[@]} -gt 1 || -z $cli || $("$cli" --version 2>&1) != aws-cli/2* ]] || clis+=("$cli")
   done <<<"$(type -aP aws)"

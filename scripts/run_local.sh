@@ -4,21 +4,21 @@
 # Usage: scripts/run_local.sh [--source yahoo|simulated|replay] [--symbols A,B] [--delay SECONDS] [--file CSV]
 #        [--keep] [--no-dashboard]
 #
-#   --source   where quotes come from; without it Yahoo, or the simulated market when Yahoo has no fresh quote
-#   --symbols  what to stream (default: STOCK_SYMBOLS of .env, or AAPL; for a replay all that the file has)
+#   --source   where quotes come from (default: Yahoo, or the simulated market when Yahoo has no fresh quote)
+#   --symbols  what to stream (default: STOCK_SYMBOLS of .env, or AAPL; for a replay all symbols of the file)
 #   --delay    seconds between polls (default: 1; for Yahoo DELAY_SECONDS of .env, or 30)
-#   --file     the bars to replay, a CSV file (default: sample_data/AAPL.csv; more in sample_data/README.md)
+#   --file     the bars to replay, a CSV file (default: sample_data/AAPL.csv; sample_data/README.md lists more)
 #   --keep     keep what is in the tables and the bucket for the next run with this source
-#   --no-dashboard   leave out the page that shows it all in the browser
+#   --no-dashboard   do not start the page that shows it all in the browser
 #
 # Installs what it needs into .venv, starts the AWS emulator MiniStack on 127.0.0.1 with IAM enforced, runs
 # scripts/setup.sh and the producer, and prints each tick once it is stored and each alert as a subscriber gets
-# it. After the first tick it starts the page dashboard.py, also on 127.0.0.1. Ctrl-C stops everything. Files are
-# kept below .local/ while it runs.
+# it. After the first tick it starts the page dashboard.py, also on 127.0.0.1. Ctrl-C stops everything. While it runs,
+# its files are in .local/.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib local/{jobs,venv,run_folder,emulator,dashboard}
+require_lib local/{venv,pip,run_folder,emulator,dashboard,jobs}
 
 source='' delay='' file='' keep='' dashboard=yes arguments=()
 
@@ -27,7 +27,7 @@ main() {
   load_settings
   start_jobs
   log '1/4 Python packages'
-  run ensure_venv requirements/local.txt
+  run ensure_packages requirements/local.txt
   use_no_other_aws
   choose_source
   open_run_folder "$source" "$keep"
@@ -35,7 +35,7 @@ main() {
   start_emulator "$RUN_FOLDER"
   log '3/4 scripts/setup.sh'
   run "$SCRIPTS/setup.sh" >"$RUN_FOLDER/setup.log" </dev/null
-  introduce "$RUN_FOLDER"
+  print_how_to_look "$RUN_FOLDER"
   log "4/4 streaming $source quotes, Ctrl-C stops"
   stream
 }
@@ -62,7 +62,7 @@ parse_flags() {
   [[ -z $file || $source == replay ]] || die '--file goes with --source replay'
 }
 
-# Decides on the source, and has the other flags checked, before anything is started.
+# Chooses the source, and lets the producer check the other flags, before anything is started.
 choose_source() {
   if [[ ${source:-yahoo} == yahoo ]]; then
     REPLY=$(python "$SCRIPTS/lib/local/probe_yahoo.py" ${arguments[@]+"${arguments[@]}"}) || exit 1
@@ -76,7 +76,7 @@ choose_source() {
 }
 
 stream() {
-  # A replay gets no warm start: its past is that of its file.
+  # A replay needs no warm start: the file is its past.
   [[ $source == replay ]] || arguments+=(--backfill 60)
   export STREAM_NAME TABLE_NAME TOPIC_NAME STATE_DIR=$RUN_FOLDER/producer
   mark_run_folder "$keep"

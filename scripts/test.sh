@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Checks everything: style of the Python and shell code, then all tests. Offline, once the packages are here.
+# Checks everything: the style of the Python and shell code, then all tests. Works offline once it has its packages.
 #
 # Usage: scripts/test.sh [PYTEST_ARGUMENT…]      for example: scripts/test.sh -k replay
 #
-# Installs what it needs into .venv. Of the long random tests it runs a part, with CI=true all of them. shellcheck and
-# shfmt are used when the machine has them; with CI=true they have to be there.
+# Installs what it needs into .venv. It runs a part of the long random tests, and with CI=true all of them. It runs shfmt
+# and shellcheck when the machine has them; with CI=true the machine must have them.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib local/lock local/venv
+require_lib local/{lock,venv,pip}
 
 main() {
   case ${1-} in
     -h | --help) usage 0 ;;
   esac
   trap 'release_locks' EXIT
-  ensure_venv requirements/dev.txt
+  ensure_packages requirements/dev.txt
   export PATH=$VENV/bin:$PATH
   cd "$ROOT"
   ruff check
@@ -25,7 +25,7 @@ main() {
   python -m pytest -n 3 --dist loadgroup "$@"
 }
 
-# check_shell TOOL OPTION…: all shell scripts.
+# check_shell TOOL OPTION…: on all shell scripts.
 check_shell() {
   if command -v "$1" >/dev/null; then
     "$@" scripts/*.sh scripts/lib/*/*.sh bench/*.sh .ci/run

@@ -301,7 +301,7 @@ def test_machine_without_a_python_that_will_do_is_told_what_to_install(checkout,
 
 
 def is_installed(root, file="requirements/local.txt"):
-    command = 'source scripts/common.sh; require_lib local/venv; is_installed "$1"'
+    command = 'source scripts/common.sh; require_lib local/pip; is_installed "$1"'
     return subprocess.run(["bash", "-c", command, "bash", file], cwd=root).returncode == 0
 
 

@@ -1,24 +1,24 @@
 # shellcheck shell=bash
-# What the first tick can do without: the dashboard, and packages for queries.
-require_lib local/emulator local/venv
+# What comes after the first tick, because that does not need it: the page dashboard.py, and packages for queries.
+require_lib local/venv local/pip local/emulator
 
 DASHBOARD_PORT=8501
 
-# after_first_tick DIRECTORY DASHBOARD: installs packages beside what runs; with DASHBOARD=yes the page runs then.
+# after_first_tick DIRECTORY DASHBOARD: installs packages while the rest runs; DASHBOARD=yes then starts the page.
 after_first_tick() {
-  trap 'exit 0' TERM # and no word of bash on it
+  trap 'exit 0' TERM # so that bash prints nothing about it
   until [[ -e $1/first_tick ]]; do
     sleep 0.5
   done
-  # In a subshell: queries do not need the page.
-  if [[ $2 == yes ]] && (ensure_venv requirements/dashboard.txt --upgrade-strategy only-if-needed); then
+  # In a subshell, because queries do not need the page.
+  if [[ $2 == yes ]] && (ensure_packages requirements/dashboard.txt --upgrade-strategy only-if-needed); then
     launch_dashboard "$1" &
   fi
-  ensure_venv requirements/athena.txt --ignore-installed --no-deps
+  ensure_packages requirements/athena.txt --ignore-installed --no-deps
   wait
 }
 
-# launch_dashboard DIRECTORY: runs until it is ended. Its symbols are those that the producer has sent.
+# launch_dashboard DIRECTORY: runs the page, with the symbols that the producer has sent, until it is ended.
 launch_dashboard() {
   local log=$1/dashboard.log page port symbols
   port=$(free_port "$DASHBOARD_PORT")

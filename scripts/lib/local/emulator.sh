@@ -1,19 +1,19 @@
 # shellcheck shell=bash
-# MiniStack, the AWS emulator, on loopback with IAM enforced.
+# MiniStack, the AWS emulator, on 127.0.0.1 with IAM enforced.
 require_lib local/venv
 
 DEFAULT_PORT=4566
 START_SECONDS=60
 
-# start_emulator DIRECTORY: its files go there; sets emulator (its process group) and AWS_ENDPOINT_URL.
-# With the file DIRECTORY/kept it goes on from the state that is kept there.
+# start_emulator DIRECTORY: its files go there; sets emulator (its process group) and AWS_ENDPOINT_URL. When there is a
+# file DIRECTORY/kept, it goes on from the state there.
 start_emulator() {
   local port
   port=$(free_port "$DEFAULT_PORT")
   ((port == DEFAULT_PORT)) || log "port $DEFAULT_PORT is taken: using $port"
   until launch "$1" "$port"; do
     grep -q 'in use' "$1/ministack.log" || die "MiniStack did not start: $(tail -n 1 "$1/ministack.log")"
-    log "port $port was taken at this moment: trying another one"
+    log "another program just took port $port: trying another port"
     port=$(free_port 0)
   done
   export AWS_ENDPOINT_URL=http://127.0.0.1:$port
@@ -23,13 +23,10 @@ start_emulator() {
 # launch DIRECTORY PORT: status 1 when it ended at once.
 launch() {
   local deadline=$((SECONDS + START_SECONDS))
-  mkdir -p "$1/tmp"
-  # It would answer queries with made-up rows where DuckDB is missing; so they fail until it is installed.
-  AUTH=true BIND_HOST=127.0.0.1 GATEWAY_PORT=$2 IOT_MTLS_ENABLED=0 ATHENA_ENGINE=duckdb LOG_LEVEL=INFO \
-    PERSIST_STATE=1 S3_PERSIST=1 STATE_DIR=$1/state S3_DATA_DIR=$1/s3 TMPDIR=$1/tmp \
-    "$VENV/bin/python" -m ministack >"$1/ministack.log" 2>&1 </dev/null &
+  mkdir -p "$1"
+  "$VENV/bin/python" "$SCRIPTS/lib/local/emulator.py" "$1" "$2" >"$1/ministack.log" 2>&1 </dev/null &
   emulator=$!
-  # Its own word counts: what answers on the port may be another one that was faster.
+  # Only its own log tells that it runs: another program may have taken the port first, and answer there.
   until grep -q 'Running on http' "$1/ministack.log"; do
     kill -0 "$emulator" 2>/dev/null || return 1
     ((SECONDS < deadline)) || die "MiniStack does not answer after $START_SECONDS s: see $1/ministack.log"
@@ -37,7 +34,7 @@ launch() {
   done
 }
 
-# free_port PORT: prints it, or when something listens there, one that is free.
+# free_port PORT: prints PORT, or a free port when something listens there.
 free_port() {
   "$VENV/bin/python" - "$1" <<'PYTHON'
 import socket
@@ -52,8 +49,8 @@ print(port)
 PYTHON
 }
 
-# MiniStack keeps the place of a mapping in the table's stream, but not the stream's records, and would skip as
-# many new ones: setup.sh makes a new mapping, which begins at the beginning.
+# MiniStack keeps how many records of the table's stream a mapping has read, but not the records, and would skip as many
+# new ones. Without the mapping, setup.sh makes a new one, which reads from the beginning.
 forget_table_mapping() {
   local uuid
   for uuid in $(aws lambda list-event-source-mappings --output text \
@@ -62,7 +59,7 @@ forget_table_mapping() {
   done
 }
 
-# Nothing of the user's AWS settings may lead away from the emulator.
+# Removes the user's own AWS settings, which could lead to the real AWS.
 use_no_other_aws() {
   local name
   for name in "${!AWS_@}"; do
@@ -75,8 +72,8 @@ use_no_other_aws() {
   AWS_CLI=$VENV/bin/aws
 }
 
-# introduce DIRECTORY: what a second terminal needs to look around.
-introduce() {
+# print_how_to_look DIRECTORY: what a second terminal needs.
+print_how_to_look() {
   local bucket=${BUCKET_NAME//\{account\}/000000000000}
   bucket=${bucket//\{region\}/$AWS_REGION}
   cat >&2 <<TEXT

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# Stopping everything in the right order, whatever ends the run.
-require_lib local/run_folder local/lock
+# What run_local.sh runs, and how everything stops in the right order, whatever ends the run.
+require_lib local/lock local/run_folder
 
 child=''    # process group of what runs in the foreground
 emulator='' # process group of MiniStack and its Lambda workers
-extra=''    # process group of what comes after the first tick: packages, the dashboard
+extra=''    # process group of what comes after the first tick: packages, the page
 PATIENCE_SECONDS=20
 
 start_jobs() {
-  # Each job gets a process group: the terminal's Ctrl-C reaches this script alone, which passes it on.
+  # Each job gets a process group. So the terminal's Ctrl-C reaches only this script, which passes it on.
   set -m
   trap 'stop' EXIT
   trap 'on_signal 129' HUP
@@ -16,7 +16,7 @@ start_jobs() {
   trap 'on_signal 143' TERM
 }
 
-# run COMMAND: waits for it so that a signal is dealt with at once, not when the command is done.
+# run COMMAND…: waits for it, but handles a signal at once and not only after the command.
 run() {
   "$@" &
   child=$!
@@ -24,13 +24,13 @@ run() {
   child=''
 }
 
-# run_beside COMMAND: until it ends of itself, or everything is stopped.
+# run_beside COMMAND…: until it ends by itself, or everything is stopped.
 run_beside() {
   "$@" &
   extra=$!
 }
 
-# Ends what runs in the foreground and takes over its exit status, if it ends of itself.
+# on_signal STATUS: ends what runs in the foreground. When that ends well, so does the script; otherwise with STATUS.
 on_signal() {
   local status=$1
   trap '' HUP INT TERM
@@ -51,7 +51,7 @@ stop() {
   exit "$status"
 }
 
-# end_group PROCESS_GROUP: asks its leader to end, waits, and kills what is left of it. Status: the leader's.
+# end_group PROCESS_GROUP: asks its leader to end, waits, and kills what is left. Status: the leader's.
 end_group() {
   local deadline=$((SECONDS + PATIENCE_SECONDS))
   [[ -n $1 ]] || return 0

@@ -1,8 +1,8 @@
-"""Choose the source of quotes: Yahoo when it answers and has a fresh quote, else the simulated market.
+"""Chooses the source of quotes: Yahoo when it answers with a fresh quote, otherwise the simulated market.
 
-Usage: probe_yahoo.py [--symbols A,B]
+    probe_yahoo.py [--symbols A,B]
 
-Prints "yahoo" or "simulated", and why, in one line.
+Prints one line: "yahoo" or "simulated", and why.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import stream_stock_data as producer  # noqa: E402
 
 
 class LastMessage(logging.Handler):
-    """Keeps the last message, for the reason in it."""
+    """Keeps the last log message, which says why something failed."""
 
     text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Replace the message kept."""
+        """Keeps this message instead of the one before."""
         self.text = record.getMessage()
 
 
 def choose(symbols: list[str], complaint: LastMessage) -> str:
-    """The source and why."""
+    """The source, and why."""
     now = datetime.now(UTC)
     timestamps = []
     for quote in producer.YahooSource().fetch(symbols):
@@ -48,7 +48,7 @@ def choose(symbols: list[str], complaint: LastMessage) -> str:
 
 
 def main() -> None:
-    """Choose, but do not wait for Yahoo longer than PATIENCE_SECONDS."""
+    """Chooses, and waits no longer than PATIENCE_SECONDS for Yahoo."""
     complaint = LastMessage()
     producer.log.addHandler(complaint)
     producer.log.propagate = False
@@ -63,7 +63,7 @@ def main() -> None:
     thread.start()
     thread.join(PATIENCE_SECONDS)
     print(answer[-1], flush=True)
-    os._exit(0)  # a request may still hang
+    os._exit(0)  # a request to Yahoo may still be under way
 
 
 if __name__ == "__main__":

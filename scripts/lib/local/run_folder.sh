@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# The folder .local/SOURCE, which holds all files of a run; one run at a time has it.
+# The folder .local/SOURCE, which holds all files of a run. One run at a time has it.
 require_lib local/lock
 
 RUN_FOLDER=''
 
 # open_run_folder SOURCE KEEP: sets RUN_FOLDER.
 open_run_folder() {
-  take_lock "$1" || die "process $REPLY is running --source $1 here: stop it first, or take another source"
+  take_lock "$1" || die "process $REPLY is running --source $1 here: stop it first, or choose another source"
   RUN_FOLDER=$ROOT/.local/$1
   if [[ -e $RUN_FOLDER/kept ]]; then
-    log "going on from what an earlier run left in .local/$1${2:-, which is removed at the end, for there is no --keep}"
+    log "going on from what an earlier run left in .local/$1${2:-, which is removed at the end, because there is no --keep}"
   else
     rm -rf "$RUN_FOLDER"
   fi
@@ -17,7 +17,7 @@ open_run_folder() {
   export TMPDIR=$RUN_FOLDER/tmp
 }
 
-# mark_run_folder KEEP: what this run leaves is decided when it has got so far as to add something.
+# mark_run_folder KEEP: decides what this run leaves, once it is about to add something.
 mark_run_folder() {
   rm -f "$RUN_FOLDER/kept"
   [[ -z $1 ]] || touch "$RUN_FOLDER/kept"

@@ -1,13 +1,13 @@
-"""Run the producer against the local stack and print what comes out at its other end.
+"""Runs the producer on the local stack, and prints what comes out at the other end.
 
-Usage: watch.py LOG_DIRECTORY PRODUCER_COMMAND…
+    watch.py LOG_DIRECTORY PRODUCER_COMMAND…
 
-Prints each tick once it is in the table (it reads the table's stream, as the analysis does) and each alert
-once it is in an SQS queue that is subscribed to the topic. When the producer has ended, or at SIGINT, SIGTERM
-or SIGHUP, it waits until all ticks on their way have come through, prints a summary and ends.
+Prints each tick once it is in the table (it reads the table's stream, as the analysis does), and each alert
+once it is in an SQS queue that is subscribed to the topic. After the producer has ended, or at SIGINT,
+SIGTERM or SIGHUP, it waits until both functions have dealt with all ticks, prints a summary and ends.
 
-Environment: AWS_ENDPOINT_URL, STREAM_NAME, TABLE_NAME, TOPIC_NAME. LOG_DIRECTORY holds
-ministack.log; first_tick is made there at the first tick, producer.log gets what the producer prints.
+Environment: AWS_ENDPOINT_URL, STREAM_NAME, TABLE_NAME, TOPIC_NAME. In LOG_DIRECTORY it reads ministack.log,
+writes the producer's output to producer.log, and makes the file first_tick at the first tick.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 QUEUE_NAME = "stock-alerts-printed"
 ROUND_SECONDS = 0.25
-STALL_SECONDS = 60  # without progress, after the producer has ended
-LAST_CALL_SECONDS = 10  # to come through, after Ctrl-C
-LINES_UP_TO = 20  # symbols, for which each tick gets a line of its own
+STALL_SECONDS = 60  # after the producer has ended: how long without progress is too long
+LAST_CALL_SECONDS = 10  # after Ctrl-C: how long to wait for ticks on their way
+LINES_UP_TO = 20  # with more symbols, a tick does not get a line of its own
 CONFIG = Config(retries={"total_max_attempts": 2}, connect_timeout=5, read_timeout=30)
 
 
@@ -50,7 +50,7 @@ class StreamReader:
         ]
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """The records since the last time, shard by shard."""
+        """The records since the last call, shard by shard."""
         for number in range(len(self._iterators)):
             records = [{}]
             while records:
@@ -60,7 +60,7 @@ class StreamReader:
 
 
 class Queue:
-    """An SQS queue subscribed to the topic: alerts arrive in it as they would at any subscriber."""
+    """An SQS queue that is subscribed to the topic: alerts arrive in it as at any subscriber."""
 
     def __init__(self, topic_name: str) -> None:
         self._client = boto3.client("sqs", config=CONFIG)
@@ -83,7 +83,7 @@ class Queue:
         )
 
     def receive(self) -> Iterator[dict[str, Any]]:
-        """The alerts that wait; each is deleted once it is dealt with."""
+        """The waiting alerts; each is deleted after it was handled."""
         while messages := self._client.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get(
             "Messages"
         ):
@@ -93,7 +93,7 @@ class Queue:
 
 
 class Watch:
-    """What was sent, stored, judged and alerted in this run."""
+    """Counts what was sent, stored, judged and alerted in this run, and prints it."""
 
     def __init__(self, directory: Path) -> None:
         streams = boto3.client("dynamodbstreams", config=CONFIG)
@@ -110,7 +110,7 @@ class Watch:
         self._bars: dict[tuple[str, str], str] = {}
 
     def round(self) -> bool:
-        """Print what is new; returns whether anything was."""
+        """Prints what is new; returns whether anything was."""
         before = self.totals.copy()
         self.totals["sent"] += sum(1 for _ in self._stream.read())
         self._count_processed()
@@ -143,13 +143,14 @@ class Watch:
         return self.totals != before
 
     def is_through(self) -> bool:
-        """Whether both functions have dealt with everything sent so far."""
+        """Whether both functions have handled everything that was sent so far."""
         return (
             self.totals["ProcessStockData"] >= self.totals["sent"]
             and self.totals["StockTrendAnalysis"] >= self.totals["stored"]
         )
 
     def summary(self) -> str:
+        """The last line of the run."""
         self._print_history()
         kinds = ", ".join(f"{count} {signal}" for signal, count in sorted(self.alerts.items()))
         return f"{self.totals['stored']} ticks stored, {self.totals['alerts']} alerts" + (
@@ -165,7 +166,7 @@ class Watch:
             self._history.clear()
 
     def _count_processed(self) -> None:
-        # There is no call that tells how far an event source mapping is; MiniStack writes it to its log.
+        # No AWS call tells how far an event source mapping has read, but MiniStack logs it.
         for line in self._log:
             if found := re.search(r"ESM: Lambda (\w+) processed (\d+) ", line):
                 self.totals[found[1]] += int(found[2])
@@ -182,12 +183,12 @@ def describe(tick: dict[str, str]) -> str:
 
 
 def of_bar(replayed_from: str | None) -> str:
-    """The date of the bar behind a replayed tick, as it ends a line."""
+    """The end of the line of a replayed tick: the date of its bar."""
     return f"  (bar of {replayed_from})" if replayed_from else ""
 
 
 def main(directory: Path, command: list[str]) -> int:
-    """Run the producer and watch; returns the exit status."""
+    """Runs the producer and watches; returns the exit status."""
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: stopping.append(number))
@@ -203,10 +204,10 @@ def main(directory: Path, command: list[str]) -> int:
 
 
 def follow(watch: Watch, producer: subprocess.Popen, stopping: list[int]) -> int:
-    """Print until the producer has ended, by itself or stopped, and its ticks have come through."""
+    """Prints until the producer has ended, by itself or stopped, and its ticks have come through."""
     deadline = None
     while True:
-        ended = producer.poll() is not None  # before the round: what it sent last is then seen
+        ended = producer.poll() is not None  # asked first: the round then sees its last ticks
         if watch.round() and not stopping:
             deadline = None
         if ended and watch.is_through():
@@ -216,7 +217,7 @@ def follow(watch: Watch, producer: subprocess.Popen, stopping: list[int]) -> int
         if (stopping or ended) and deadline is None:
             deadline = time.monotonic() + (LAST_CALL_SECONDS if stopping else STALL_SECONDS)
         if deadline and time.monotonic() > deadline:
-            print(f"{watch.summary()}; the last ones did not come through: see ministack.log", flush=True)
+            print(f"{watch.summary()}; the last ticks did not come through: see ministack.log", flush=True)
             return 0 if stopping else 1
         time.sleep(ROUND_SECONDS)
     print(watch.summary(), flush=True)
