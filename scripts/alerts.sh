@@ -6,18 +6,18 @@
 #        scripts/alerts.sh unsubscribe (email ADDRESS | sms NUMBER | sqs QUEUE)
 #        scripts/alerts.sh test [--symbol TEST] [--signal BUY]
 #
-#   subscribe    --symbols and --signals (BUY, SELL, ANOMALY) limit what it gets; once more, with others or without
-#                any, changes that. A queue by its name or ARN: it is made if there is none (scripts/cleanup.sh deletes
-#                it then), and is allowed to take what the topic sends. Each message is the alert as JSON
+#   subscribe    --symbols and --signals (BUY, SELL, ANOMALY) limit what the subscriber gets; run it again with other
+#                limits, or with none, to change them. Name a queue by its name or ARN: if there is none, it is made, and
+#                scripts/cleanup.sh deletes it. The topic may then send to the queue; each message is the alert as JSON
 #   unsubscribe  a queue itself stays
 #   test         sends an alert that is marked as a test (a text message costs), and says who gets it,
 #                and who does not and why
 #
-# The address and number in .env are subscribed by scripts/setup.sh; the old one stays when you change it there.
+# scripts/setup.sh subscribes the address and the number in .env. When you change one there, the old one stays subscribed.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/survey alerts/subscribers alerts/recipients
+require_lib state/survey alerts/{subscribers,recipients}
 
 main() {
   local command=${1-} protocol='' endpoint='' symbols='' signals=''
@@ -25,7 +25,7 @@ main() {
     list | test) shift ;;
     subscribe | unsubscribe)
       protocol=${2-} endpoint=${3-}
-      check_endpoint
+      check_endpoint "$command" "$protocol" "$endpoint"
       shift 3
       ;;
     -h | --help) usage ;;
@@ -40,7 +40,8 @@ main() {
     [[ -n ${2-} ]] || die "$1 needs a value: see scripts/alerts.sh --help"
     shift 2
   done
-  check_filter
+  check_filter "$command" "$symbols" "$signals"
+  symbols=$(tr '[:lower:]' '[:upper:]' <<<"$symbols")
   start_session
   read_tag topic "$TOPIC_NAME" || REPLY=''
   [[ $REPLY == "$PROJECT" ]] || die "there is no topic $TOPIC_NAME of this project yet: run scripts/setup.sh first"
@@ -48,38 +49,39 @@ main() {
     list) list ;;
     test) send_test "${symbols:-TEST}" "${signals:-BUY}" ;;
     subscribe)
-      subscribe_alerts "$protocol" "$endpoint" "$(filter)"
+      subscribe_alerts "$protocol" "$endpoint" "$(filter_policy "$symbols" "$signals")"
       list
       ;;
     unsubscribe) unsubscribe_alerts "$protocol" "$endpoint" ;;
   esac
 }
 
+# check_endpoint COMMAND PROTOCOL ENDPOINT
 check_endpoint() {
   local email='^[^[:space:]@]+@[^[:space:]@]+[.][^[:space:]@]+$' sms='^[+][1-9][0-9]{6,14}$' sqs='^[A-Za-z0-9:_.-]+$'
-  case $protocol in
-    email) [[ $endpoint =~ $email ]] || die "$(printf '%q' "$endpoint") is no e-mail address" ;;
-    sms) [[ $endpoint =~ $sms ]] || die "$(printf '%q' "$endpoint") is no phone number such as +15551234567" ;;
-    sqs) [[ $endpoint =~ $sqs ]] || die "$(printf '%q' "$endpoint") is no name or ARN of a queue" ;;
-    *) die "$command ${protocol:-nobody}: expected email ADDRESS, sms NUMBER or sqs QUEUE" ;;
+  case $2 in
+    email) [[ $3 =~ $email ]] || die "$(printf '%q' "$3") is no e-mail address" ;;
+    sms) [[ $3 =~ $sms ]] || die "$(printf '%q' "$3") is no phone number such as +15551234567" ;;
+    sqs) [[ $3 =~ $sqs ]] || die "$(printf '%q' "$3") is no name or ARN of a queue" ;;
+    *) die "$1 ${2:-nobody}: expected email ADDRESS, sms NUMBER or sqs QUEUE" ;;
   esac
 }
 
+# check_filter COMMAND SYMBOLS SIGNALS: lists for subscribe, one of each for a test.
 check_filter() {
   local signal='(BUY|SELL|ANOMALY)' symbol='[A-Za-z0-9^][A-Za-z0-9.=^&_-]{0,31}'
-  [[ $command != subscribe ]] || signal+="(,$signal)*" symbol+="(,$symbol)*"
-  [[ -z $signals || $signals =~ ^$signal$ ]] ||
-    die "signal $(printf '%q' "$signals"): expected BUY, SELL or ANOMALY, comma-separated, without spaces"
-  [[ -z $symbols || $symbols =~ ^$symbol$ ]] ||
-    die "symbol $(printf '%q' "$symbols"): expected symbols as Yahoo writes them, comma-separated, without spaces"
-  symbols=$(tr '[:lower:]' '[:upper:]' <<<"$symbols")
+  [[ $1 != subscribe ]] || signal+="(,$signal)*" symbol+="(,$symbol)*"
+  [[ -z $3 || $3 =~ ^$signal$ ]] ||
+    die "signal $(printf '%q' "$3"): expected BUY, SELL or ANOMALY, comma-separated, without spaces"
+  [[ -z $2 || $2 =~ ^$symbol$ ]] ||
+    die "symbol $(printf '%q' "$2"): expected symbols as Yahoo writes them, comma-separated, without spaces"
 }
 
-# The filter policy, on the attributes of the message.
-filter() {
+# filter_policy SYMBOLS SIGNALS: prints it; a message passes when its attributes are in these lists.
+filter_policy() {
   local parts=''
-  [[ -z $symbols ]] || parts="\"symbol\": [\"${symbols//,/\", \"}\"]"
-  [[ -z $signals ]] || parts+="${parts:+, }\"signal\": [\"${signals//,/\", \"}\"]"
+  [[ -z $1 ]] || parts="\"symbol\": [\"${1//,/\", \"}\"]"
+  [[ -z $2 ]] || parts+="${parts:+, }\"signal\": [\"${2//,/\", \"}\"]"
   printf '{%s}' "$parts"
 }
 

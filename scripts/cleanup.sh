@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Deletes everything that the scripts here made, and proves that nothing is left.
+# Deletes everything that these scripts made, and proves that nothing is left.
 #
 # Usage: scripts/cleanup.sh [--yes] [--keep-data]
 #
 #   --yes        do not ask
-#   --keep-data  the bucket and the tables stay, with what is in them
+#   --keep-data  keep the bucket and the tables, with what is in them
 #
-# Lists first what it will delete, and asks. What goes by one of our names without the tag
+# First lists what it will delete, and asks. A resource that has one of our names but not the tag
 # project=stock-market-streaming is not ours: it is named and left alone. Exit status 1 when anything is left.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
 require_lib state/survey state/leftovers resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
-  alerts/queues monitoring/{operations_topic,alarms,trail}
+  alerts/queues monitoring/{search,operations_topic,alarms,cloudwatch_dashboard,trail,budget}
 
 main() {
   local yes='' kept='^$' failed=0
@@ -28,10 +28,11 @@ main() {
   start_session
   find_ours "$kept"
   if [[ -s $TEMPORARY/ours ]]; then
-    log 'This will be deleted, with all that is in it:'
+    log 'This will be deleted, with everything in it:'
     sed 's/^/  /' "$TEMPORARY/ours" >&2
     [[ -n $yes ]] || confirm
-    # A mapping invokes its function as long as it is there, a function may still write to the rest, a trail to the bucket.
+    # Mappings go first because they invoke the functions, and functions next because they write to the rest. A trail
+    # writes to the bucket.
     delete_all '^(mapping|trail) ' || failed=1
     delete_all '^function ' || failed=1
     delete_all '^(mapping|trail|function) ' -v || failed=1
@@ -41,12 +42,12 @@ main() {
   fi
   if [[ -n $(in_state foreign)$(in_state hidden) ]]; then
     { in_state foreign && in_state hidden; } >&2
-    die "the above has not the tag project=$PROJECT: it is not ours, and was left alone"
+    die "the above does not have the tag project=$PROJECT: it is not ours, and was left alone"
   fi
 }
 
-# find_ours KEPT: "kind name" lines in $TEMPORARY/ours, without those that match KEPT. What the first search did not
-# find of the monitoring is not searched for again.
+# find_ours KEPT: writes "kind name" lines to $TEMPORARY/ours, without those that match the pattern KEPT. A second search
+# skips monitoring resources already known to be absent.
 find_ours() {
   local search file searches=(find_tagged find_mappings)
   for search in "${FIND_MONITORING[@]}"; do
@@ -65,7 +66,8 @@ confirm() {
   [[ $answer == "$PROJECT" ]] || die 'not confirmed: nothing was deleted'
 }
 
-# delete_all PATTERN [-v]: those that match (or do not), side by side. One that fails does not stop the others.
+# delete_all PATTERN [-v]: deletes the lines that match (with -v: that do not), side by side. A failure does not stop
+# the others.
 delete_all() {
   local kind name jobs=()
   while read -r kind name; do
@@ -74,7 +76,7 @@ delete_all() {
   [[ ${#jobs[@]} -eq 0 ]] || in_parallel "${jobs[@]}"
 }
 
-# prove KEPT FAILED: a table or a stream takes AWS up to a minute, so look again, unless something failed.
+# prove KEPT FAILED: AWS needs up to a minute for a table or a stream, so look again, unless something failed.
 prove() {
   local tries=0
   find_ours "$1"
@@ -85,7 +87,7 @@ prove() {
   done
   if [[ -s $TEMPORARY/ours ]]; then
     sed 's/^/  /' "$TEMPORARY/ours" >&2
-    die 'the above is still there: mend what was said further up and run scripts/cleanup.sh again'
+    die 'the above is still there: mend the errors further up and run scripts/cleanup.sh again'
   fi
   log 'Nothing of the project is left, by name and by tag.'
 }

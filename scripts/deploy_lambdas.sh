@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Uploads the code of both functions, where it differs from what runs. Settings are scripts/setup.sh's business.
+# Uploads the code of each function that differs from what runs. For settings, run scripts/setup.sh.
 #
 # Usage: scripts/deploy_lambdas.sh
 set -euo pipefail
@@ -17,7 +17,7 @@ main() {
   in_parallel "deploy $PROCESSOR process_stock_data" "deploy $ANALYST stock_trend_analysis"
 }
 
-# deploy NAME BASENAME
+# deploy NAME BASENAME: from lambdas/BASENAME.py.
 deploy() {
   call_unless ResourceNotFoundException lambda get-function-configuration --function-name "$1" \
     --query CodeSha256 --output text || die "function $1 does not exist: run scripts/setup.sh"

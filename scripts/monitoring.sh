@@ -4,24 +4,24 @@
 # Usage: scripts/monitoring.sh [--email ADDRESS] [--market-hours] [--cloudtrail] [--budget USD]
 #        scripts/monitoring.sh --remove
 #
-#   --email         who gets the alarms, beside those who do already; without it ALERT_EMAIL of .env
+#   --email         who gets the alarms, besides those who already do (default: ALERT_EMAIL of .env)
 #   --market-hours  one more alarm: no tick stored for 15 minutes on a weekday between 15:00 and 20:00 UTC, when New
 #                   York trades in summer and in winter alike (a holiday sets it off too)
 #   --cloudtrail    records who did what in the account and region, in the bucket under cloudtrail/, for 90 days. The
 #                   first trail of an account is free; beside another one it costs $2 per 100,000 events
-#   --budget        tells when the account, with all that is in it, has spent 80 % of so many USD in a month, and when
-#                   it is about to spend all of it. Free
+#   --budget        warns when the whole account has spent 80 % of so many USD in a month, and when it is about to
+#                   spend all of it. Free
 #   --remove        removes all of this, and nothing else (scripts/cleanup.sh removes it too)
 #
-# Alarms: a function is five minutes behind or fails for long, a record is no tick, Lambda has given up a batch.
-# Run it again at any time: what exists stays, also what was asked for earlier. What it costs is printed at the end.
+# Alarms: a function is five minutes behind or keeps failing, a record is not a tick, Lambda has given up a batch.
+# Run it again at any time: what exists stays, also what you asked for earlier. At the end it prints what this costs.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/inventory state/survey state/leftovers monitoring/{operations_topic,alarms,trail}
+require_lib state/inventory state/survey monitoring/{search,operations_topic,alarms,cloudwatch_dashboard,trail,budget,report}
 
 main() {
-  local jobs=(ensure_dashboard ensure_failed_batches_notified ensure_rejects_alarm) remove='' name
+  local jobs=(ensure_cloudwatch_dashboard ensure_failed_batches_notified ensure_rejects_alarm) remove='' name
   for name in "$PROCESSOR" "$ANALYST"; do
     jobs+=("ensure_iterator_age_alarm $name" "ensure_errors_alarm $name")
   done
@@ -46,7 +46,7 @@ main() {
     shift
   done
   start_session
-  # shellcheck disable=SC2034 # for render
+  # shellcheck disable=SC2034 # for render, and for the files in lib/monitoring/
   OPERATIONS_TOPIC_ARN=$(arn_of topic "$OPERATIONS_TOPIC")
   if [[ -n $remove ]]; then
     remove_all

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs a query of athena/ on the history, prints its rows, the bytes scanned and the cost.
+# Runs a query of athena/ on the history, and prints its rows, the bytes it scanned and what it cost.
 #
 # Usage: scripts/query.sh                                        lists the queries
 #        scripts/query.sh QUERY [--param NAME=VALUE]… [--csv]    for example: scripts/query.sh top_movers --param days=7
 #
 #   QUERY    a file with one statement in Athena's SQL, or the name of one in athena/
 #   --param  a value for one of the query's parameters, which its second line names, with their defaults
-#   --csv    comma-separated values, as wide as they are
+#   --csv    comma-separated values, never cut to the terminal's width
 #
-# Rows go to standard output, all else to standard error. AWS_ENDPOINT_URL sends it to an emulator instead of AWS;
+# Rows go to standard output, everything else to standard error. AWS_ENDPOINT_URL sends it to an emulator instead of AWS;
 # there it needs requirements/athena.txt. Ctrl-C stops the query. Exit status 1 when it failed or there is no data.
 set -euo pipefail
 # shellcheck source=scripts/common.sh

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Lists the batches that Lambda gave up on (s3://BUCKET/aws/lambda/), says why, and invokes their function again.
+# Lists the batches that Lambda gave up (s3://BUCKET/aws/lambda/) and why, and invokes their functions with them again.
 #
 # Usage: scripts/redrive.sh [--list]
 #
-#   --list  only list
+#   --list  only lists them
 #
-# A batch that lands is removed from the bucket, any other stays for the next run. Both functions take a batch
-# twice without harm, so this may be interrupted and run again. Exit status 1 when a batch failed again.
+# A batch that succeeds is removed from the bucket, any other stays for the next run. Both functions take a batch
+# twice without harm, so you may interrupt this and run it again. Exit status 1 when a batch failed again.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
@@ -28,7 +28,7 @@ main() {
     log 'No failed batches.'
     return
   fi
-  # In the order of mapping, shard and time: the oldest of a shard first.
+  # S3 lists them in the order of mapping, shard and time, so the oldest batch of a shard comes first.
   while IFS= read -r key; do
     describe_batch "$key" || {
       failed=1
@@ -39,7 +39,7 @@ main() {
   [[ $failed == 0 ]] || die 'not every batch landed: mend the cause, then run scripts/redrive.sh again'
 }
 
-# describe_batch KEY: one line about it; its event goes to $TEMPORARY/event, its function to $function.
+# describe_batch KEY: prints a line about it, writes its event to $TEMPORARY/event, and sets $function, which takes it.
 describe_batch() {
   local why
   call s3api get-object --bucket "$BUCKET_NAME" --key "$1" "$TEMPORARY/batch"
@@ -54,6 +54,7 @@ describe_batch() {
   log "$1: $function, ${why#* }"
 }
 
+# redrive_batch KEY: after describe_batch.
 redrive_batch() {
   call lambda invoke --function-name "$function" --payload "fileb://$TEMPORARY/event" --cli-read-timeout 90 \
     --query FunctionError --output text "$TEMPORARY/answer"

@@ -3,13 +3,13 @@
 #
 # Usage: scripts/setup.sh [--dry-run]
 #
-#   --dry-run  print every AWS command that it would run, in order, and change nothing; those that only read are run
-#              all the same, and printed as comments
+#   --dry-run  changes nothing, and prints every AWS command that it would run, in order. It does run the commands that
+#              only read, and prints them as comments
 #
 # Stream, tables, bucket, topic with its subscriptions, roles, functions, event source mappings, Glue catalog and
 # Athena workgroup, all tagged project=stock-market-streaming. Reads .env (see .env.example); a variable of the
-# environment wins. Run it again after changing a setting, or after an interruption. AWS_ENDPOINT_URL sends it to
-# an emulator instead of AWS. What it costs while idle is printed at the end; scripts/cleanup.sh removes it all.
+# environment wins. Run it again after you change a setting, or after an interruption. AWS_ENDPOINT_URL sends it to
+# an emulator instead of AWS. At the end it prints what all this costs while idle; scripts/cleanup.sh removes it all.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
@@ -26,34 +26,38 @@ main() {
   [[ -z $dry_run ]] || printf 'export AWS_REGION=%s AWS_DEFAULT_REGION=%s\n' "$AWS_REGION" "$AWS_REGION"
   survey
   refuse_others
+  # First what needs nothing else: these name each other only in policies and settings, which AWS does not check.
   ensure ensure_stream ensure_ticks_table ensure_alerts_table ensure_bucket ensure_topic \
     ensure_processor_role ensure_analyst_role ensure_catalog ensure_workgroup
+  # A function needs its role, and the queries need the workgroup, the Glue table and the bucket.
   ensure ensure_processor ensure_analyst ensure_queries
+  # A mapping needs its function, its source, and the bucket for what fails. From now on ticks flow.
   ensure ensure_stream_mapping ensure_table_mapping
   if [[ -z $dry_run ]]; then
     print_summary
   else
-    printf 'Nothing was changed. Lines with # only read; LABEL and UUID stand for what AWS will make up.\n' >&2
+    printf 'Nothing was changed. Lines with # only read. LABEL and UUID stand for what only AWS knows, once it makes them.\n' >&2
   fi
 }
 
 refuse_others() {
   local others
   others=$(in_state hidden)
-  [[ -z $others ]] || die "${others//$'\n'/, }: exists, but AWS does not say whose it is: a bucket of another account" \
-    'or tags that you may not read; choose another name in .env (nothing was changed)'
+  [[ -z $others ]] || die "${others//$'\n'/, }: exists, but AWS does not say whose it is: it is a bucket of another account," \
+    'or you may not read its tags; choose another name in .env (nothing was changed)'
   others=$(in_state foreign)
   [[ -z $others ]] || die "${others//$'\n'/, }: in this account already, without the tag project=$PROJECT:" \
     'choose other names in .env (nothing was changed)'
 }
 
+# ensure COMMAND…: one wave, all at the same time.
 ensure() { in_parallel "$@" || die "the set-up is not complete: $(what_now)"; }
 
 what_now() {
   local there
   there=$(in_state ours)
   there=${there:-nothing}
-  printf '%s' "these exist now: ${there//$'\n'/, }. Mend what was said above, if anything, and run scripts/setup.sh again:" \
+  printf '%s' "these exist now: ${there//$'\n'/, }. If there is an error above, mend it. Then run scripts/setup.sh again:" \
     ' it goes on from here. Or remove them: scripts/cleanup.sh'
 }
 

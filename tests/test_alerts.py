@@ -212,8 +212,8 @@ def test_before_the_set_up_it_says_what_to_run(stack):
 @pytest.mark.emulator
 def test_queue_that_cannot_be_subscribed_is_refused(topic):
     for queue, hint in (
-        ("arn:aws:sqs:us-east-1:111111111111:theirs", "whoever owns it"),
-        ("arn:aws:sqs:eu-west-1:000000000000:far", "whoever owns it"),
+        ("arn:aws:sqs:us-east-1:111111111111:theirs", "its owner has to subscribe it"),
+        ("arn:aws:sqs:eu-west-1:000000000000:far", "its owner has to subscribe it"),
         ("orders.fifo", "FIFO"),
     ):
         refused = topic.run("alerts.sh", "subscribe", "sqs", queue)

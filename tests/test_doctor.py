@@ -126,8 +126,8 @@ def test_what_was_done_by_hand_and_what_got_stuck_is_found(own_deployed):
     assert status == 1
     found = wrong(lines)
     for words in (
-        "stream Stock-market-stream: has not the tag",
-        f"role {role}: has {policy} too: aws iam detach-role-policy --role-name {role} --policy-arn {policy}",
+        "stream Stock-market-stream: does not have the tag",
+        f"role {role}: also has {policy}: aws iam detach-role-policy --role-name {role} ",
         f"--enabled --uuid {mapping['UUID']}",
         f"rejected records: 1 on {today}; each says why: aws s3 cp",
         "failed batches: 1 wait in the bucket: run scripts/redrive.sh",
@@ -212,7 +212,7 @@ def test_missing_packages_and_an_old_python_are_named(offline, tmp_path):
     wanted.write_text("# why\nnot-there==1.0  # because\npytest==0.1\nextra[one]==2 # x\n")
     said = subprocess.run([*check, wanted], capture_output=True, text=True, check=True).stdout
     assert said.startswith("wrong Python 3.")
-    assert "has not: not-there, extra; run python3 -m venv" in said
+    assert "lacks not-there, extra; run python3 -m venv" in said
     wanted.write_text("pytest==0.1\n")
     said = subprocess.run([*check, wanted], capture_output=True, text=True, check=True).stdout
     assert re.match(r"note Python 3\.\S+ with pytest \S+ \(tested with 0.1\)", said)

@@ -142,7 +142,7 @@ def test_settings_are_applied_to_what_exists_and_what_was_changed_by_hand_is_men
     cloudtrail = unwatched.client("cloudtrail")
     cloudtrail.create_trail(Name="of-the-company", S3BucketName="somebody-elses", IsMultiRegionTrail=True)
     done = unwatched.succeed("monitoring.sh", "--cloudtrail", "--budget", "20", "--email", "old@example.com")
-    assert "$2 per 100,000 events, for there is the trail of-the-company already" in done.stderr
+    assert "$2 per 100,000 events, because there is the trail of-the-company already" in done.stderr
     cloudtrail.delete_trail(Name="of-the-company")
     before = watched(unwatched)
     cloudwatch, sns = map(unwatched.client, ("cloudwatch", "sns"))
@@ -312,7 +312,7 @@ def all_metrics() -> list[tuple[str, str, str, str]]:
             for each in watches or [alarm]:
                 (dimension,) = each["Dimensions"]
                 metrics.append((each["Namespace"], each["MetricName"], dimension["Name"], dimension["Value"]))
-    for widget in resource("dashboard")["widgets"]:
+    for widget in resource("cloudwatch_dashboard")["widgets"]:
         metrics += [tuple(metric[:4]) for metric in widget["properties"]["metrics"]]
     return metrics
 
@@ -330,8 +330,8 @@ def test_alarms_and_dashboard_name_metrics_that_exist():
 
 def test_summary_counts_the_metrics_that_the_functions_make():
     count = sum(len(own_metrics(function)) for function in FUNCTIONS)
-    assert f"'CloudWatch metrics, {count}'" in (ROOT / "scripts/lib/monitoring/alarms.sh").read_text()
-    assert f" {count * 0.3:.2f} " in (ROOT / "scripts/lib/monitoring/alarms.sh").read_text()
+    assert f"'CloudWatch metrics, {count}'" in (ROOT / "scripts/lib/monitoring/report.sh").read_text()
+    assert f" {count * 0.3:.2f} " in (ROOT / "scripts/lib/monitoring/report.sh").read_text()
 
 
 def test_no_data_alarm_goes_off_only_while_new_york_trades():

@@ -243,8 +243,8 @@ def saved(athena: Athena) -> dict[str, dict]:
 
 
 def save_queries(project: Project) -> str:
-    steps = ("source scripts/common.sh", "require_lib resources/saved_queries", "start_session", "ensure_queries")
-    command = ["bash", "-euo", "pipefail", "-c", "; ".join(steps)]
+    steps = "source scripts/common.sh; require_lib resources/saved_queries; start_session; ensure_queries"
+    command = ["bash", "-euo", "pipefail", "-c", steps]
     done = subprocess.run(
         command, cwd=project.folder, env=project.environment, capture_output=True, text=True, timeout=60
     )

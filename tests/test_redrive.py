@@ -87,8 +87,9 @@ def test_batch_that_fails_again_stays_until_the_cause_is_mended(own_deployed, ti
 @pytest.mark.parametrize("record", ["{}", "[]", "x", '{"KinesisBatchInfo": {}, "payload": "{}"}'])
 def test_what_is_no_failed_batch_is_refused(tmp_path: Path, record):
     (tmp_path / "record").write_text(record)
-    reader = [sys.executable, ROOT / "scripts/lib/archive/failed_batch.py", tmp_path / "record", tmp_path / "event"]
-    done = subprocess.run(reader, capture_output=True, text=True)
+    reader = ROOT / "scripts/lib/archive/failed_batch.py"
+    command = [sys.executable, reader, tmp_path / "record", tmp_path / "event"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "not the record of a failed batch" in done.stdout
     assert not (tmp_path / "event").exists()

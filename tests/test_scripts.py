@@ -503,7 +503,8 @@ def test_env_file_is_data_and_never_executed(offline):
 def test_defaults_are_those_of_the_example(offline):
     example = dotenv_values(ROOT / ".env.example")
     show = f'ROOT={offline.folder}; source "$ROOT/scripts/common.sh"; trap - EXIT; load_settings; '
-    names = re.findall(r"^  (\w+)=\$\{\1:-", (ROOT / "scripts/lib/core/settings.sh").read_text(), re.MULTILINE)
+    settings = (ROOT / "scripts/lib/core/settings.sh").read_text()
+    names = re.findall(r"^  (\w+)=\$\{\1:-", settings, re.MULTILINE)
     show += "".join(f'printf "%s\\n" "${name}"; ' for name in names)
     environment = {
         k: v for k, v in offline.environment.items() if k not in ("AWS_REGION", "AWS_DEFAULT_REGION")

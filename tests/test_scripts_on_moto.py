@@ -55,7 +55,7 @@ def test_scripts_for_operating_do_their_work(journey):
     assert journey.steps["subscription"].returncode == 0, journey.steps["subscription"].stderr
     assert "my-alerts" in journey.steps["subscriptions"].stdout
     assert journey.steps["test alert"].returncode == 0, journey.steps["test alert"].stderr
-    assert "Dashboard: https://" in journey.steps["monitoring"].stdout
+    assert "CloudWatch dashboard: https://" in journey.steps["monitoring"].stdout
     assert len(journey.there["monitoring"]["alarms"]) == 6
 
 

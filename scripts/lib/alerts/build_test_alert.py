@@ -1,4 +1,4 @@
-"""Prints what `aws sns publish --cli-input-json` takes to send a test alert, in the form of a real one.
+"""Prints the input of `aws sns publish --cli-input-json` for a test alert, which has the form of a real one.
 
 build_test_alert.py TOPIC_ARN SYMBOL SIGNAL SMA_SHORT SMA_LONG
 """
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 
 def build(topic_arn: str, symbol: str, signal: str, sma_short: str, sma_long: str, now: datetime) -> dict:
-    """The parameters of Publish: a text or JSON a protocol, and what subscribers filter on."""
+    """The parameters of Publish: a text or JSON for each protocol, and attributes to filter on."""
     timestamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     alert_id = f"{timestamp[:10]}#ANOMALY#up" if signal == "ANOMALY" else f"{timestamp}#{signal}"
     message = f"TEST, no real signal: {signal} {symbol} at 100 (+6.00% since the previous close)"

@@ -2,7 +2,8 @@
 
     filter_verdict.py FILTER_POLICY SYMBOL SIGNAL
 
-Unknown: it has what scripts/alerts.sh does not make, such as prefixes, numbers or other attributes.
+Unknown: the filter has parts that scripts/alerts.sh does not make, such as prefixes, numbers or other
+attributes.
 """
 
 import json
@@ -10,7 +11,7 @@ import sys
 
 
 def verdict(policy: dict, attributes: dict[str, str]) -> str:
-    """For a filter policy on message attributes; every one that it names has to have one of the values."""
+    """The answer for a filter policy on message attributes, each of which must have a listed value."""
     listed = [
         isinstance(rules, list) and all(isinstance(rule, str) for rule in rules) for rules in policy.values()
     ]

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# Queues that are subscribed to the alerts.
+# SQS queues that are subscribed to the alerts.
 require_lib state/comparison
 
-# resolve_queue NAME|ARN: sets QUEUE_ARN and queue_url; status 1 when there is none of this name.
+# resolve_queue NAME|ARN: sets QUEUE_ARN and queue_url; status 1 when there is no queue of this name.
 resolve_queue() {
   local name=${1##*:}
   QUEUE_ARN=arn:aws:sqs:$AWS_REGION:$ACCOUNT_ID:$name
   [[ $1 == "$name" || $1 == "$QUEUE_ARN" ]] ||
-    die "queue $1: not of this account and region; whoever owns it has to subscribe it"
+    die "queue $1: not of this account and region; its owner has to subscribe it"
   [[ $name =~ ^[A-Za-z0-9_-]{1,80}$ ]] ||
     die "queue $(printf '%q' "$name"): expected up to 80 letters, digits, _ - (a FIFO queue cannot take these alerts)"
   call_unless '.*NonExistentQueue|.*QueueDoesNotExist' sqs get-queue-url --queue-name "$name" --query QueueUrl \
@@ -15,6 +15,7 @@ resolve_queue() {
   queue_url=$REPLY
 }
 
+# ensure_queue NAME|ARN: as resolve_queue, after it made the queue when there was none.
 ensure_queue() {
   if resolve_queue "$1"; then
     log "queue ${1##*:}: already exists"
@@ -25,7 +26,7 @@ ensure_queue() {
   fi
 }
 
-# change_queue_policy add|remove: the statement by which the topic may send to the queue; the others stay.
+# change_queue_policy add|remove: the statement that lets the topic send to the queue; other statements stay.
 change_queue_policy() {
   local key policy changed
   call sqs get-queue-attributes --queue-url "$queue_url" --attribute-names All --output text \
@@ -38,7 +39,7 @@ change_queue_policy() {
     log "queue ${QUEUE_ARN##*:}: encrypted with $key, so nothing arrives unless that key's policy lets sns.amazonaws.com use it"
 }
 
-# A policy without statements is none.
+# SQS takes an empty text for no policy, but refuses a policy without statements.
 set_queue_policy() {
   local quote='"' escaped='\"' policy=$1
   [[ $policy != *'"Statement": []'* ]] || policy=''

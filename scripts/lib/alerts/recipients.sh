@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Who gets an alert, and what keeps others from it.
-require_lib alerts/subscribers resources/topic
+# Who gets an alert, who does not, and why.
+require_lib alerts/subscribers alerts/sms
 
 # send_test SYMBOL SIGNAL
 send_test() {
@@ -11,7 +11,7 @@ send_test() {
   print_recipients "$1" "$2"
 }
 
-# print_recipients SYMBOL SIGNAL: who gets such an alert, who does not, and why.
+# print_recipients SYMBOL SIGNAL: who gets such an alert, and who does not and why.
 print_recipients() {
   local protocol endpoint state filter why
   while IFS=$'\t' read -r protocol endpoint state filter <&3; do
@@ -30,36 +30,22 @@ print_recipients() {
   done 3<"$TEMPORARY/subscribers"
 }
 
-# What keeps some from getting any alert.
+# Names the subscribers that get no alert at all, and says why.
 print_obstacles() {
   local protocol endpoint state
   while IFS=$'\t' read -r protocol endpoint state _ <&3; do
     obstacle "$protocol" "$endpoint" "$state"
     [[ -z $REPLY ]] || log "$protocol $endpoint gets nothing: $REPLY"
   done 3<"$TEMPORARY/subscribers"
-  ! grep -q '^sms' "$TEMPORARY/subscribers" || sms_limit
+  ! grep -q '^sms' "$TEMPORARY/subscribers" || print_sms_limit
 }
 
-# obstacle PROTOCOL ENDPOINT STATE: why nothing arrives there, and what to do, in REPLY; empty when it does.
+# obstacle PROTOCOL ENDPOINT STATE: why nothing arrives there, and what to do, in REPLY; empty when alerts arrive.
 obstacle() {
   REPLY=''
   if [[ $3 == unconfirmed ]]; then
-    REPLY='unconfirmed, open the link in the mail from AWS Notifications (look for it in the spam, too)'
+    REPLY='unconfirmed, open the link in the mail from AWS Notifications (look in the spam folder too)'
   elif [[ $1 == sms ]]; then
     sms_obstacle "$2"
-  fi
-}
-
-# New accounts are in the SMS sandbox: they reach numbers only that they have verified. (The emulator knows none.)
-sms_obstacle() {
-  call_unless InvalidAction sns get-sms-sandbox-account-status --query IsInSandbox --output text || REPLY=''
-  sandbox_obstacle "$1" "$REPLY"
-}
-
-# What AWS spends on text messages before it stops; a dollar, until it is asked for more.
-sms_limit() {
-  if call_unless InvalidAction sns get-sms-attributes --attributes MonthlySpendLimit \
-    --query attributes.MonthlySpendLimit --output text; then
-    log "Text messages stop at \$${REPLY/None/1} a month in this account."
   fi
 }

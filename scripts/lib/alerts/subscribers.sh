@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# Who is subscribed to the alerts.
-require_lib alerts/queues resources/topic
+# Who is subscribed to the alerts: listing, adding, removing.
+require_lib resources/subscriptions alerts/queues
 
-# A line each in $TEMPORARY/subscribers, tab-separated: protocol, endpoint, confirmed or unconfirmed, filter or {}.
+# Writes a line for each subscriber to $TEMPORARY/subscribers, tab-separated: protocol, endpoint, confirmed or
+# unconfirmed, filter ({} when there is none).
 read_subscribers() {
   local number jobs=()
-  list_subscriptions
+  list_subscriptions "$SNS_TOPIC_ARN"
   awk -F '\t' 'NF > 2 && $3 != "Deleted"' <<<"$REPLY" | sort >"$TEMPORARY/listed"
   while read -r number; do
     jobs+=("read_subscriber $number")
@@ -18,11 +19,11 @@ read_subscribers() {
   cat "$TEMPORARY"/subscriber.* >"$TEMPORARY/subscribers"
 }
 
-# read_subscriber NUMBER: in $TEMPORARY/listed
+# read_subscriber NUMBER: of the line in $TEMPORARY/listed.
 read_subscriber() {
   local protocol endpoint arn state=unconfirmed filter={}
   IFS=$'\t' read -r protocol endpoint arn < <(awk -v number="$1" 'NR == number + 0' "$TEMPORARY/listed")
-  if [[ $arn == arn:* ]]; then # an unconfirmed one has none
+  if [[ $arn == arn:* ]]; then # an unconfirmed one has no ARN
     state=confirmed
     call sns get-subscription-attributes --subscription-arn "$arn" --query Attributes.FilterPolicy --output text
     [[ -z $REPLY || $REPLY == None ]] || filter=${REPLY//[$'\n\t']/ }
@@ -39,14 +40,6 @@ print_subscribers() {
   done <"$TEMPORARY/subscribers"
 }
 
-# subscription_of PROTOCOL ENDPOINT: the ARN in REPLY (of an unconfirmed one, a word); status 1 when there is none.
-subscription_of() {
-  list_subscriptions
-  REPLY=$(awk -F '\t' -v protocol="$1" -v endpoint="$2" '$1 == protocol && $2 == endpoint && $3 != "Deleted" { print $3 }' \
-    <<<"$REPLY")
-  [[ -n $REPLY ]]
-}
-
 # subscribe_alerts PROTOCOL ENDPOINT FILTER
 subscribe_alerts() {
   local endpoint=$2 subscriptions
@@ -55,11 +48,11 @@ subscribe_alerts() {
     change_queue_policy add
     endpoint=$QUEUE_ARN
   fi
-  list_subscriptions
+  list_subscriptions "$SNS_TOPIC_ARN"
   subscriptions=$REPLY
-  ensure_subscription "$1" "$endpoint" "$3"
+  ensure_subscription "$SNS_TOPIC_ARN" "$subscriptions" "$1" "$endpoint" "$3"
   if [[ $subscriptions == *"$1"$'\t'"$endpoint"$'\t'[Pp]ending* ]]; then
-    subscribe_unless InvalidParameter "$1" "$endpoint" "$3" ||
+    subscribe_unless InvalidParameter "$SNS_TOPIC_ARN" "$1" "$endpoint" "$3" ||
       die "$1 $2 waits for its confirmation with another filter: confirm it, then run this again"
     log 'The confirmation mail is sent again.'
   fi
@@ -77,5 +70,13 @@ unsubscribe_alerts() {
   call sns unsubscribe --subscription-arn "$REPLY"
   log "subscription $1 $2: deleted"
   [[ $2 != "${ALERT_EMAIL:-}" && $2 != "${ALERT_PHONE:-}" ]] ||
-    log "It is in .env still: take it out there, or scripts/setup.sh subscribes it again."
+    log "It is still in .env: remove it there, or scripts/setup.sh subscribes it again."
+}
+
+# subscription_of PROTOCOL ENDPOINT: its ARN in REPLY (or a word, while it is unconfirmed); status 1 when there is none.
+subscription_of() {
+  list_subscriptions "$SNS_TOPIC_ARN"
+  REPLY=$(awk -F '\t' -v protocol="$1" -v endpoint="$2" '$1 == protocol && $2 == endpoint && $3 != "Deleted" { print $3 }' \
+    <<<"$REPLY")
+  [[ -n $REPLY ]]
 }

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Running a query in Athena and showing its result.
+# Runs a query in Athena and shows its result.
 require_lib state/inventory
 
-# translate_query FILE [LITERAL…]: for the emulator, whose Athena is DuckDB; to $TEMPORARY/translated.sql, with the
+# translate_query FILE [LITERAL…]: for the emulator, whose Athena is DuckDB. Writes $TEMPORARY/translated.sql, with the
 # literals in place of the question marks.
 translate_query() {
   local python=$ROOT/.venv/bin/python
@@ -12,14 +12,14 @@ translate_query() {
   "$python" "$SCRIPTS/lib/archive/local_query.py" "$@" >"$TEMPORARY/translated.sql" || exit 1
 }
 
-# run_query FILE [LITERAL…]: runs it to its end; sets $execution, $kind (DML, DDL) and $scanned (bytes).
+# run_query FILE [LITERAL…]: runs it to its end. Sets $execution, $kind (DML, DDL) and $scanned (bytes).
 run_query() {
   local state began=$SECONDS gone='InvalidRequestException|EntityNotFoundException|MetadataException'
   local parameters=()
   (($# == 1)) || parameters=(--execution-parameters "${@:2}")
   call_unless "$gone" athena start-query-execution --work-group "$WORKGROUP" --query-string "file://$1" \
     --query-execution-context "Database=$DATABASE" ${parameters[@]+"${parameters[@]}"} \
-    --query QueryExecutionId --output text || refused
+    --query QueryExecutionId --output text || refuse_query
   execution=$REPLY
   [[ -z $dry_run ]] || return 0
   trap 'stop_query' INT TERM HUP
@@ -36,13 +36,15 @@ run_query() {
   [[ $state == SUCCEEDED ]] || die "the query failed: ${reason%%$'\n'*}$(remedy "$reason")"
 }
 
-refused() {
+# Athena refused to start the query: says why.
+refuse_query() {
   local text
   text=$(<"$CLI_ERRORS")
   text=${text#*operation: }
-  die "Athena does not take the query: ${text%%$'\n'*}$(remedy "$text")"
+  die "Athena refuses the query: ${text%%$'\n'*}$(remedy "$text")"
 }
 
+# remedy REASON: prints what to do about it, if we know.
 remedy() {
   case $1 in
     *orkGroup* | *orkgroup* | *'output location'* | *NOT_FOUND* | *'does not exist'*)
@@ -59,7 +61,7 @@ stop_query() {
   exit 130
 }
 
-# print_result table|csv
+# print_result table|csv: of run_query.
 print_result() {
   if [[ $kind != DML ]]; then
     log "done, $scanned bytes scanned"
@@ -70,10 +72,10 @@ print_result() {
   printf '%s' "$REPLY" | python3 "$SCRIPTS/lib/archive/print_rows.py" "$1" "$scanned" || explain_nothing
 }
 
-# No rows: is nothing there, or does nothing match?
+# Without rows: says whether the archive is empty, or nothing in it matches.
 explain_nothing() {
   call s3api list-objects-v2 --bucket "$BUCKET_NAME" --prefix raw-data/ --max-keys 1 --query KeyCount --output text
   [[ $REPLY != 0 && $REPLY != None ]] ||
-    die "no data yet: start the producer, python stream_stock_data.py; ticks are here some seconds after they come"
+    die "no data yet: start the producer, python stream_stock_data.py; ticks are here some seconds after they arrive"
   log 'nothing in the archive matches: try more days, such as --param days=90, or scripts/query.sh latest_quotes'
 }

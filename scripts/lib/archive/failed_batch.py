@@ -1,9 +1,10 @@
-"""Reads what Lambda stores about a failed batch, writes its event to a file and prints one line about it.
+"""Reads what Lambda stores about a failed batch, writes its event to a file, and prints one line about it.
 
     failed_batch.py RECORD EVENT
 
-The line: "kinesis" or "dynamodb" (the source), then how many records of which shard, since when, and why they
-were given up. Exit status 1, with the reason on standard output, when the record holds no whole batch.
+The line: "kinesis" or "dynamodb" (the source), then how many records of which shard, since when, and why
+Lambda gave them up. Exit status 1, with the reason on standard output, when RECORD does not hold a whole
+batch.
 https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 
 def read(record: dict) -> tuple[str, dict]:
-    """The line on a failed batch and its event; KeyError or ValueError when it is not one."""
+    """The line about a failed batch, and its event; KeyError or ValueError when this is not one."""
     source, batch = "kinesis", record.get("KinesisBatchInfo")
     if batch is None:
         source, batch = "dynamodb", record["DDBStreamBatchInfo"]

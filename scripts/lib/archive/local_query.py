@@ -2,9 +2,10 @@
 
     local_query.py FILE [PARAMETER…]
 
-FILE holds one SELECT in Athena's SQL; a PARAMETER is the literal for a question mark, in their order. The
-emulator's Athena hands a query to DuckDB, which has no views of ours, and finds the columns in the lines. So
-the view stock_ticks goes along as a common table expression, and the table gets the columns no line has yet.
+FILE holds one SELECT in Athena's SQL. Each PARAMETER is the literal for one question mark, in their order.
+The emulator's Athena gives a query to DuckDB, which does not have our view and takes the columns from the
+lines. So the view stock_ticks becomes a common table expression, and the table gets the columns that no line
+has yet.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ TYPES = {"string": "VARCHAR"}  # where DuckDB's name for a type is not Glue's
 
 
 def translate(sql: str, parameters: list[str]) -> str:
-    """A SELECT in Athena's SQL, in DuckDB's.
+    """Translates a SELECT from Athena's SQL into DuckDB's.
 
     Args:
         sql: the query, with question marks.
         parameters: their literals, in order, as Athena takes them for execution parameters.
 
     Raises:
-        ValueError: it is no SELECT, or has another number of question marks.
+        ValueError: it is not a SELECT, or the number of question marks differs.
         SqlglotError: it is not Athena's SQL.
     """
     tokens = sqlglot.tokenize(sql, read="athena")
@@ -52,11 +53,11 @@ def translate(sql: str, parameters: list[str]) -> str:
 
 
 def _to_duckdb(node: exp.Expression) -> exp.Expression:
-    """What sqlglot leaves as it is, and what differs between Athena and the emulator."""
+    """Translates what sqlglot leaves as it is, and what differs between Athena and the emulator."""
     if isinstance(node, exp.Anonymous) and node.name.lower() == "at_timezone":
         instant, zone = node.expressions
         return exp.AtTimeZone(this=instant, zone=zone)
-    if isinstance(node, exp.CurrentDate):  # Athena's day is that of UTC, DuckDB's that of this machine
+    if isinstance(node, exp.CurrentDate):  # Athena's day is in UTC, DuckDB's in this machine's time zone
         return sqlglot.parse_one("CAST(current_timestamp AT TIME ZONE 'UTC' AS DATE)", read="duckdb")
     if isinstance(node, exp.Table) and node.name == TABLE:
         return _typed_table(node.alias_or_name)

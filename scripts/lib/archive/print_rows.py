@@ -1,8 +1,8 @@
-"""Prints the rows of an Athena result, JSON on standard input; what they cost goes to standard error.
+"""Prints the rows of an Athena result (JSON on standard input), and on standard error what they cost.
 
     print_rows.py table|csv BYTES_SCANNED|unknown
 
-On a terminal a table is cut to its width. Exit status 3 when there are no rows.
+On a terminal, a table is cut to the terminal's width. Exit status 3 when there are no rows.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ NARROWEST = 3
 
 
 def cost(scanned: int) -> float:
-    """US dollars for a query that scanned so many bytes."""
+    """The price in USD of a query that scanned so many bytes."""
     return max(scanned, LEAST_BYTES) / 2**40 * DOLLARS_PER_TERABYTE
 
 
 def size(count: int) -> str:
-    """Bytes for people."""
+    """A number of bytes, as people read it."""
     for unit, factor in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
@@ -35,7 +35,7 @@ def size(count: int) -> str:
 
 
 def widths_of(rows: list[list[str]], width: int) -> list[int]:
-    """Column widths, the widest made narrower until all fit (or none can give any more)."""
+    """Column widths: the widest column gives way until all fit, or until none can be narrower."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     while width and sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > NARROWEST:
         widths[widths.index(max(widths))] -= 1
@@ -43,7 +43,7 @@ def widths_of(rows: list[list[str]], width: int) -> list[int]:
 
 
 def table(rows: list[list[str]], width: int) -> Iterable[str]:
-    """Lines with aligned columns, numbers to the right, cut to a width (0: as wide as they are)."""
+    """Lines with aligned columns, numbers on the right, cut to a width (0: not cut)."""
     widths = widths_of(rows, width)
     right = [all(NUMBER.fullmatch(cell) for cell in column[1:] if cell) for column in zip(*rows, strict=True)]
     for place, row in enumerate(rows):
@@ -60,12 +60,12 @@ def table(rows: list[list[str]], width: int) -> Iterable[str]:
 
 
 def main(form: str, scanned: str) -> int:
-    """Print; returns the exit status."""
+    """Prints the rows; returns the exit status."""
     rows = [[cell.get("VarCharValue", "") for cell in row["Data"]] for row in json.load(sys.stdin) or []]
     if form == "csv":
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
     elif len(rows) > 1:
-        # A cell is data: a line break or an escape sequence in it is not the terminal's business.
+        # A line break or an escape sequence in a cell is data; it must not reach the terminal.
         shown = [["".join(c if c.isprintable() else "·" for c in cell) for cell in row] for row in rows]
         width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
         print("\n".join(table(shown, width)))

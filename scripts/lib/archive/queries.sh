@@ -1,14 +1,15 @@
 # shellcheck shell=bash
 # The queries in athena/: their descriptions and parameters.
 
-# description FILE: its first line, without the comment's dashes.
+# description FILE: prints its first line, without the comment's dashes.
 description() { sed -n '1s/^-- *//p' "$1"; }
 
 is_view() { grep -q '^CREATE OR REPLACE VIEW' "$1"; }
 
-# bind_parameters FILE NAME=VALUE…: Athena's execution parameters in $literals. For each name in the file's line
-# "-- Parameters: symbol, days=7", in the order of the question marks, the value given or the default. A name with
-# a default takes a number, any other a text. They are literals, quotes doubled: no value can become SQL.
+# bind_parameters FILE NAME=VALUE…: puts Athena's execution parameters into the array literals: for each name in the line
+# "-- Parameters: symbol, days=7" of the file, in the order of the question marks, the given value or the default. A name
+# with a default takes a number, any other name a text. A text is quoted and its quotes are doubled, so that it cannot
+# become SQL.
 bind_parameters() {
   local file=$1 line name value each quote="'" names=() number='^[0-9]{1,9}([.][0-9]{1,9})?$'
   shift

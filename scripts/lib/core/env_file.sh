@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# Reading .env.
+# Reads .env.
 
-# Reads NAME=value lines of a file; a variable that the environment already has wins. Nothing is executed.
+# read_env_file FILE: exports its NAME=value lines. A variable of the environment wins over its line. Nothing in the
+# file is executed.
 read_env_file() {
   local file=$1 line number=0 name value
   local assignment='^(export[[:space:]]+)?([A-Za-z_][A-Za-z0-9_]*)[[:space:]]*=[[:space:]]*(.*)$'

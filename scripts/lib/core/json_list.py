@@ -1,8 +1,9 @@
-"""Prints a JSON object with an item in one of its lists, or without it.
+"""Adds an item to a list in a JSON object, or removes it, and prints the object.
 
-    json_list.py add|remove LIST ITEM [DOCUMENT]
+    json_list.py add|remove LIST ITEM DOCUMENT
 
-Without a document it begins with an empty object. Items are the same when their Ids are, or else when all is.
+An empty DOCUMENT stands for an object without lists. Two items are the same when their Ids are the same, or,
+without Ids, when they are equal.
 """
 
 import json
@@ -10,15 +11,14 @@ import sys
 
 
 def change(document: dict, name: str, item: dict, *, add: bool) -> dict:
-    """The document with `item` as the last one of its list `name`, or, with add=False, without it."""
+    """The document with `item` at the end of its list `name`, or, with add=False, without it."""
     key = item.get("Id", item)
     items = document.get(name, [])
-    items = [items] if isinstance(items, dict) else items  # as policies may have it
+    items = [items] if isinstance(items, dict) else items  # a policy may have one statement without a list
     items = [other for other in items if other.get("Id", other) != key]
     return document | {name: items + [item] * add}
 
 
 if __name__ == "__main__":
-    action, name, item = sys.argv[1:4]
-    document = json.loads(sys.argv[4] if sys.argv[4:] and sys.argv[4] else "{}")
-    print(json.dumps(change(document, name, json.loads(item), add=action == "add")))
+    action, name, item, document = sys.argv[1:]
+    print(json.dumps(change(json.loads(document or "{}"), name, json.loads(item), add=action == "add")))

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What the scripts say: progress, errors, their usage.
+# How the scripts talk: progress, errors, usage.
 
-# What was done; a dry run does nothing.
+# Says what was done. A dry run does nothing, so it says nothing.
 log() { [[ -n $dry_run ]] || printf '%s\n' "$*" >&2; }
 
 die() {
@@ -9,12 +9,13 @@ die() {
   exit 1
 }
 
-# Prints the comment at the top of the script that runs, and ends.
+# usage [STATUS]: prints the comment at the top of the running script, and ends it.
 usage() {
   awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
   exit "${1:-0}"
 }
 
+# require_command COMMAND REMEDY
 require_command() {
   command -v "$1" >/dev/null || die "$1 is missing: $2"
 }

@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# Commands side by side, and how an interruption ends them.
+# Runs commands side by side, and ends them when the run is interrupted.
 
-# in_parallel COMMAND…: each in a background subshell; status 1 when one of them failed. In a dry run, what they print
-# comes in the order of the commands.
+# in_parallel COMMAND…: runs each in a background subshell; status 1 when one of them failed. A dry run prints their
+# output in the order of the commands.
 in_parallel() {
   local command number pids=() failed=0 outputs=''
   [[ -z $dry_run ]] || outputs=$(mktemp -d "$TEMPORARY/outputs.XXXXXX")
   for command in "$@"; do
     (
-      trap '' INT HUP # the terminal sends them to all, the script says to whom they go
+      trap '' INT HUP # the terminal sends these to every process, but the script decides which jobs end
       trap 'stopping=1; stop_jobs' TERM
-      # shellcheck disable=SC2030 # each its own
+      # shellcheck disable=SC2030 # each job has its own
       CLI_ERRORS=$CLI_ERRORS-${#pids[@]}
       [[ -z $outputs ]] || exec >"$outputs/${#pids[@]}"
       $command
@@ -24,7 +24,7 @@ in_parallel() {
   return "$failed"
 }
 
-# A call under way is seen to its end, so that it is known what exists; the next one is not made.
+# A job finishes the call that it is making, so that we know what exists, and makes no other one.
 stop_jobs() {
   # shellcheck disable=SC2046 # one word a process
   kill $(jobs -p) 2>/dev/null || true

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Filling in the JSON files that the scripts deploy.
+# Fills in the JSON files that the scripts deploy.
 
-# render FILE: the file with each ${NAME} (capitals) replaced by the shell variable of that name.
+# render FILE: prints the file with each ${NAME} (capitals) replaced by the shell variable of that name.
 render() {
   local rest name out=''
   rest=$(<"$1")

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# The settings of .env.example: read, completed with their defaults, and checked.
+# The settings of .env.example: reads them, adds the defaults, and checks them.
 
-# The one place of the defaults (.env.example shows the same ones, a test compares). Exports what the AWS CLI reads.
+# The only place of the defaults (.env.example shows them, and a test compares). Exports what the AWS CLI reads.
 load_settings() {
   local name bucket='stock-market-data-bucket-{account}-{region}'
   [[ ! -f $ROOT/.env ]] || read_env_file "$ROOT/.env"
@@ -27,7 +27,7 @@ load_settings() {
     ALERT_COOLDOWN_MINUTES RETENTION_DAYS; do
     printf -v "$name" '%s' "$(trim "${!name}")"
   done
-  # CLI v2 and the Lambda runtime read the one, CLI v1 and boto3 the other.
+  # CLI v2 and the Lambda runtime read AWS_REGION, CLI v1 and boto3 read AWS_DEFAULT_REGION.
   export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
   check_settings
 }
@@ -35,30 +35,31 @@ load_settings() {
 check_settings() {
   bad_settings=''
   local number='^(0|[1-9][0-9]{0,5})$' count='^[1-9][0-9]{0,4}$' signals='(ANOMALY|BUY|SELL)'
-  check AWS_REGION '^[a-z]{2}(-[a-z]+)+-[0-9]$' 'a region, such as us-east-1'
-  check STREAM_NAME '^[A-Za-z0-9_.-]{1,128}$' 'letters, digits, _ . - (up to 128)'
-  check STREAM_MODE '^(PROVISIONED|ON_DEMAND)$' 'PROVISIONED or ON_DEMAND'
-  check SHARD_COUNT "$count" 'a whole number from 1'
-  check TABLE_NAME '^[A-Za-z0-9_.-]{3,255}$' 'letters, digits, _ . - (3 to 255)'
-  check ALERTS_TABLE_NAME '^[A-Za-z0-9_.-]{3,255}$' 'letters, digits, _ . - (3 to 255)'
-  check BUCKET_NAME '^[a-z0-9{][a-z0-9{}-]{1,100}[a-z0-9}]$' 'lower-case letters, digits and hyphens'
-  check TOPIC_NAME '^[A-Za-z0-9_-]{1,256}$' 'letters, digits, _ - (up to 256)'
-  check ALERT_EMAIL '^([^[:space:]@]+@[^[:space:]@]+[.][^[:space:]@]+)?$' 'an e-mail address, or empty'
-  check ALERT_PHONE '^([+][1-9][0-9]{6,14})?$' 'a number such as +15551234567, or empty'
-  check ALERT_PHONE_SIGNALS "^$signals(,$signals)*\$" 'ANOMALY, BUY, SELL, comma-separated, without spaces'
-  check SMA_SHORT "$count" 'a whole number from 1'
-  check SMA_LONG "$count" 'a whole number from 2'
-  check ANOMALY_PERCENT '^[0-9]{1,4}([.][0-9]{1,4})?$' 'a number of percent'
-  check ALERT_MAX_AGE_MINUTES "$number" 'a whole number of minutes'
-  check ALERT_COOLDOWN_MINUTES "$number" 'a whole number of minutes'
-  check RETENTION_DAYS "$count" 'a whole number of days from 1'
+  check_setting AWS_REGION '^[a-z]{2}(-[a-z]+)+-[0-9]$' 'a region, such as us-east-1'
+  check_setting STREAM_NAME '^[A-Za-z0-9_.-]{1,128}$' 'letters, digits, _ . - (up to 128)'
+  check_setting STREAM_MODE '^(PROVISIONED|ON_DEMAND)$' 'PROVISIONED or ON_DEMAND'
+  check_setting SHARD_COUNT "$count" 'a whole number from 1'
+  check_setting TABLE_NAME '^[A-Za-z0-9_.-]{3,255}$' 'letters, digits, _ . - (3 to 255)'
+  check_setting ALERTS_TABLE_NAME '^[A-Za-z0-9_.-]{3,255}$' 'letters, digits, _ . - (3 to 255)'
+  check_setting BUCKET_NAME '^[a-z0-9{][a-z0-9{}-]{1,100}[a-z0-9}]$' 'lower-case letters, digits and hyphens'
+  check_setting TOPIC_NAME '^[A-Za-z0-9_-]{1,256}$' 'letters, digits, _ - (up to 256)'
+  check_setting ALERT_EMAIL '^([^[:space:]@]+@[^[:space:]@]+[.][^[:space:]@]+)?$' 'an e-mail address, or empty'
+  check_setting ALERT_PHONE '^([+][1-9][0-9]{6,14})?$' 'a number such as +15551234567, or empty'
+  check_setting ALERT_PHONE_SIGNALS "^$signals(,$signals)*\$" 'ANOMALY, BUY, SELL, comma-separated, without spaces'
+  check_setting SMA_SHORT "$count" 'a whole number from 1'
+  check_setting SMA_LONG "$count" 'a whole number from 2'
+  check_setting ANOMALY_PERCENT '^[0-9]{1,4}([.][0-9]{1,4})?$' 'a number of percent'
+  check_setting ALERT_MAX_AGE_MINUTES "$number" 'a whole number of minutes'
+  check_setting ALERT_COOLDOWN_MINUTES "$number" 'a whole number of minutes'
+  check_setting RETENTION_DAYS "$count" 'a whole number of days from 1'
   [[ $TABLE_NAME != "$ALERTS_TABLE_NAME" ]] || complain "TABLE_NAME and ALERTS_TABLE_NAME are the same: $TABLE_NAME"
   refuse_bad_settings
   ((SMA_SHORT < SMA_LONG)) || die "SMA_SHORT ($SMA_SHORT) has to be smaller than SMA_LONG ($SMA_LONG)"
 }
 
-# check NAME PATTERN WORDS: byte by byte, so that a zero-width character fails, and is shown as an escape.
-check() {
+# check_setting NAME PATTERN WORDS: WORDS say what PATTERN allows. The locale C compares byte by byte, so that an invisible character
+# does not match, and is shown as an escape.
+check_setting() {
   local LC_ALL=C hint=''
   [[ ${!1} =~ $2 ]] && return
   case ${!1} in
@@ -68,7 +69,7 @@ check() {
   complain "$1=$(printf '%q' "${!1}"): expected $3$hint"
 }
 
-# All that is wrong is told, before the run ends.
+# The run goes on, so that one run names everything that is wrong; refuse_bad_settings ends it.
 complain() {
   printf 'error: %s\n' "$*" >&2
   bad_settings=1

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# doctor.sh: do alerts reach anybody?
-require_lib state/survey resources/topic
+# The doctor on alerts: do they reach anybody?
+require_lib state/survey resources/subscriptions alerts/sms doctor/findings
 
 check_subscriptions() {
   local protocol endpoint arn subscriptions
   exists topic "$TOPIC_NAME" || return 0
-  list_subscriptions
+  list_subscriptions "$SNS_TOPIC_ARN"
   subscriptions=$REPLY
   while read -r protocol endpoint arn; do
     case $arn in
@@ -15,13 +15,13 @@ check_subscriptions() {
       *) wrong "subscription $protocol $endpoint: not confirmed: open the link in the mail from AWS Notifications" ;;
     esac
   done <<<"$subscriptions"
-  look check_sms
+  run_check check_sms "$subscriptions"
 }
 
-# Text messages: a new account reaches verified numbers only, and spends a dollar a month at most.
+# check_sms SUBSCRIPTIONS: do text messages arrive?
 check_sms() {
   local phones phone limit in_sandbox
-  phones=$(printf '%s\nsms %s' "$subscriptions" "$ALERT_PHONE" | awk '$1 == "sms" && $2 != "" {print $2}' | sort -u)
+  phones=$(printf '%s\nsms %s' "$1" "$ALERT_PHONE" | awk '$1 == "sms" && $2 != "" {print $2}' | sort -u)
   [[ -n $phones ]] || return 0
   call sns get-sms-sandbox-account-status --query IsInSandbox --output text
   in_sandbox=$REPLY
@@ -42,7 +42,7 @@ check_alarms() {
   call cloudwatch describe-alarms --alarm-name-prefix "$PROJECT" --output text \
     --query 'MetricAlarms[].[AlarmName,StateValue]'
   if [[ -z $REPLY || $REPLY == None ]]; then
-    note 'nobody is told of failures: scripts/monitoring.sh makes alarms and a dashboard'
+    note 'nobody hears of failures: scripts/monitoring.sh makes alarms and a CloudWatch dashboard'
   elif [[ $REPLY == *$'\t'ALARM* ]]; then
     wrong "alarms are on: $(awk '$2 == "ALARM" {printf "%s ", $1}' <<<"$REPLY"): see the lines about them here"
   else

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# doctor.sh: does data come, and does any get stuck?
-require_lib state/inventory state/survey
+# The doctor on data: does it come, and does any get stuck?
+require_lib state/inventory state/survey doctor/findings
 
 MAX_SYMBOLS=10
-MAX_AGE=300000 # of the oldest record that a function has yet to read, milliseconds
+MAX_AGE=300000 # milliseconds, of the oldest record that a function has not read yet
 
-# What came in during the last hour tells what to think of the newest tick.
+# In this order: the records of the last hour tell how old the newest tick should be.
 check_flow() {
-  look check_metrics
-  look check_ticks
+  run_check check_metrics
+  run_check check_ticks
 }
 
 check_metrics() {
@@ -44,7 +44,7 @@ check_metrics() {
   done <<<"$REPLY"
 }
 
-# As the producer reads them, the first few.
+# Looks at the first few symbols, which it reads as the producer does.
 check_ticks() {
   local symbol symbols=() jobs=() incoming=0
   exists table "$TABLE_NAME" || return 0
@@ -55,9 +55,10 @@ check_ticks() {
   ((${#jobs[@]} > 0)) || return 0
   in_parallel "${jobs[@]}" >"$TEMPORARY/ticks" || exit 1
   [[ ! -s $TEMPORARY/incoming ]] || incoming=$(<"$TEMPORARY/incoming")
-  tell python3 "$SCRIPTS/lib/doctor/tick_age.py" "$incoming" "${DELAY_SECONDS:-30}" <"$TEMPORARY/ticks"
+  report_output_of python3 "$SCRIPTS/lib/doctor/tick_age.py" "$incoming" "${DELAY_SECONDS:-30}" <"$TEMPORARY/ticks"
 }
 
+# newest_tick SYMBOL: prints symbol, timestamp and fetched_at.
 newest_tick() {
   call dynamodb query --table-name "$TABLE_NAME" --key-condition-expression 'symbol = :s' --no-scan-index-forward \
     --expression-attribute-values "{\":s\": {\"S\": \"$1\"}}" --limit 1 --no-paginate --output text \

@@ -1,6 +1,8 @@
-"""Prints for doctor.sh what is odd in .env: names that nobody reads, values that the environment overrides.
+"""Prints for doctor.sh what is odd in .env: names that nothing reads, values that the environment overrides.
 
-env.py .env .env.example
+    env.py .env .env.example
+
+One line each: a state (wrong or note) and words.
 """
 
 import difflib

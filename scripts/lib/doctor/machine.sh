@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# doctor.sh: tools, settings, region and credentials of this machine.
+# The doctor on this machine: tools, settings, region and credentials.
+require_lib doctor/findings
 
 check_cli() {
   local version
@@ -21,7 +22,7 @@ check_cli() {
 check_python() {
   local python=$ROOT/.venv/bin/python
   [[ -x $python ]] || python=python3
-  tell "$python" "$SCRIPTS/lib/doctor/python.py" "$ROOT/requirements.txt"
+  report_output_of "$python" "$SCRIPTS/lib/doctor/python.py" "$ROOT/requirements.txt"
 }
 
 check_env() {
@@ -32,19 +33,10 @@ check_env() {
   while read -r line; do
     wrong "settings: ${line#error: }"
   done <"$TEMPORARY/bad"
-  [[ ! -f $ROOT/.env ]] || tell python3 "$SCRIPTS/lib/doctor/env.py" "$ROOT/.env" "$ROOT/.env.example"
+  [[ ! -f $ROOT/.env ]] || report_output_of python3 "$SCRIPTS/lib/doctor/env.py" "$ROOT/.env" "$ROOT/.env.example"
 }
 
-# tell COMMAND…: its output, lines of a state and words.
-tell() {
-  local state words lines
-  lines=$("$@") || exit 1
-  while read -r state words; do
-    [[ -z $state ]] || "$state" "$words"
-  done <<<"$lines"
-}
-
-# Whoever calls the aws command without --region gets the region of the environment or of the profile.
+# An aws command without --region goes to the region of the environment or of the profile.
 check_region() {
   local theirs
   theirs=$("$AWS_CLI" configure get region 2>/dev/null || true)
@@ -58,7 +50,7 @@ check_region() {
   fi
 }
 
-# Of the credentials, only the time when they expire is looked at.
+# Looks at the identity, and at the time when the credentials expire, but at no secret.
 check_credentials() {
   local arn expires left
   arn=$(cut -f 2 "$TEMPORARY/identity")
@@ -75,6 +67,6 @@ check_credentials() {
       ok "credentials: they expire in $left minutes"
     fi
   elif [[ $arn == *:assumed-role/* ]]; then
-    note 'credentials: they are temporary, and this AWS CLI does not tell until when'
+    note 'credentials: they are temporary, and this AWS CLI does not tell when they expire'
   fi
 }

@@ -1,4 +1,7 @@
-"""Prints the minutes until a time: minutes_until.py 2026-11-23T18:00:00+00:00"""
+"""Prints how many minutes are left until a time.
+
+minutes_until.py 2026-11-23T18:00:00+00:00
+"""
 
 import sys
 from datetime import UTC, datetime

@@ -1,18 +1,18 @@
-"""Prints for doctor.sh whether the Python that runs this, and its packages, are what the producer needs.
+"""Prints for doctor.sh whether the Python that runs this, and its packages, suit the producer.
 
     python.py REQUIREMENTS_FILE
 
-Runs on old versions of Python too, to say that they are old.
+Also runs on old versions of Python, to say that they are old.
 """
 
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-MEND = "run python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
+REMEDY = "run python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
 number = ".".join(map(str, sys.version_info[:3]))
 if sys.version_info < (3, 11):  # noqa: UP036
-    print("wrong Python " + number + " is too old: install Python 3.11 or newer, then " + MEND)
+    print("wrong Python " + number + " is too old: install Python 3.11 or newer, then " + REMEDY)
     sys.exit()
 missing, other = [], []
 with open(sys.argv[1], encoding="utf-8") as file:
@@ -23,8 +23,8 @@ with open(sys.argv[1], encoding="utf-8") as file:
         except PackageNotFoundError:
             missing.append(name)
 if missing:
-    print(f"wrong Python {number} has not: {', '.join(missing)}; {MEND}")
+    print(f"wrong Python {number} lacks {', '.join(missing)}; {REMEDY}")
 elif other:
-    print(f"note Python {number} with {', '.join(other)}; for those of the tests {MEND}")
+    print(f"note Python {number} with {', '.join(other)}; to get the tested versions {REMEDY}")
 else:
     print(f"ok Python {number} with all packages")

@@ -1,19 +1,19 @@
 # shellcheck shell=bash
-# doctor.sh: each resource against the settings.
-require_lib resources/analytics state/inventory resources/saved_queries state/survey resources/tables
+# The doctor on resources: is each one as the settings want it?
+require_lib state/inventory state/survey resources/{analytics,saved_queries,tables} doctor/findings
 
 ensure_workgroup_and_queries() {
   ensure_workgroup
   ensure_queries
 }
 
-# check_resource KIND NAME ENSURE…
+# check_resource KIND NAME ENSURE…: ENSURE is the command by which setup.sh makes it.
 check_resource() {
   local changes
   [[ -n $(state_of "$1" "$2") ]] || record_state "$1" "$2"
   case $(state_of "$1" "$2") in
     absent) wrong "$1 $2: does not exist$(near_miss "$1" "$2"): run scripts/setup.sh" ;;
-    foreign) wrong "$1 $2: has not the tag project=$PROJECT, so it is not ours: choose another name in .env" ;;
+    foreign) wrong "$1 $2: does not have the tag project=$PROJECT, so it is not ours: choose another name in .env" ;;
     hidden) wrong "$1 $2: AWS does not say whose it is (another account's?): choose another name in .env" ;;
     ours)
       changes=$("${@:3}") || exit 1
@@ -22,7 +22,7 @@ check_resource() {
   esac
 }
 
-# report_changes WHAT COMMANDS: what setup.sh would do about it.
+# report_changes NAME COMMANDS: COMMANDS are what setup.sh would run.
 report_changes() {
   if [[ -n $2 ]]; then
     wrong "$1: is not as .env and the scripts want it: run scripts/setup.sh (${2//$'\n'/, })"
@@ -31,7 +31,7 @@ report_changes() {
   fi
 }
 
-# near_miss KIND NAME: a name that differs in its case only.
+# near_miss KIND NAME: a name that differs only in upper and lower case.
 near_miss() {
   local name
   case $1 in
@@ -40,13 +40,13 @@ near_miss() {
     *) return 0 ;;
   esac
   while read -r name; do
-    [[ $(lower "$name") != "$(lower "$2")" ]] || printf ' (but %s does: is its name written so in .env?)' "$name"
+    [[ $(lower "$name") != "$(lower "$2")" ]] || printf ' (but %s does: does .env write the name this way?)' "$name"
   done <<<"$REPLY"
 }
 
 lower() { tr '[:upper:]' '[:lower:]' <<<"$1"; }
 
-# check_role NAME ENSURE: also for what somebody put on it later.
+# check_role NAME ENSURE: also looks for policies that somebody added later.
 check_role() {
   local policy
   check_resource role "$1" "$2"
@@ -54,12 +54,12 @@ check_role() {
   call iam list-role-policies --role-name "$1" --query 'PolicyNames[]' --output text
   for policy in $REPLY; do
     [[ $policy == "$1" || $policy == None ]] ||
-      wrong "role $1: has the policy $policy too: aws iam delete-role-policy --role-name $1 --policy-name $policy"
+      wrong "role $1: also has the policy $policy: aws iam delete-role-policy --role-name $1 --policy-name $policy"
   done
   call iam list-attached-role-policies --role-name "$1" --query 'AttachedPolicies[].PolicyArn' --output text
   for policy in $REPLY; do
     [[ $policy == None ]] ||
-      wrong "role $1: has $policy too: aws iam detach-role-policy --role-name $1 --policy-arn $policy"
+      wrong "role $1: also has $policy: aws iam detach-role-policy --role-name $1 --policy-arn $policy"
   done
 }
 

@@ -12,22 +12,19 @@ OPENS, CLOSES = time(9, 30), time(16)
 
 
 def is_open(now: datetime) -> bool:
-    """Whether it is in the trading hours of New York; holidays are not known here."""
+    """Whether New York trades at this time; this does not know holidays."""
     there = now.astimezone(ZoneInfo("America/New_York"))
     return there.weekday() < 5 and OPENS <= there.time() < CLOSES
 
 
 def verdict(ticks: dict[str, tuple[str, str]], *, incoming: int, delay: timedelta, now: datetime) -> str:
-    """A state and words: "ok newest tick of AAPL: 12 s ago".
+    """A state and words, for example "ok newest ticks: AAPL 12 s ago".
 
     Args:
-        ticks: timestamp and fetched_at of each symbol's newest tick, "None" where there is none
-        incoming: records that came on the stream in the last hour
-        delay: the producer's, between two polls
-        now: the time
-
-    Returns:
-        One line.
+        ticks: timestamp and fetched_at (UTC, ISO 8601) of each symbol's newest tick, or "None"
+        incoming: how many records came in on the stream in the last hour
+        delay: the producer's time between two polls
+        now: the current time
     """
     stored = {symbol: times for symbol, times in ticks.items() if times[0] != "None"}
     none = ", ".join(symbol for symbol in ticks if symbol not in stored)
@@ -40,14 +37,14 @@ def verdict(ticks: dict[str, tuple[str, str]], *, incoming: int, delay: timedelt
         return f"note no ticks of {none} yet: start the producer, python stream_stock_data.py"
     ages = {symbol: now - datetime.fromisoformat(at) for symbol, (at, _) in stored.items()}
     youngest = min(ages.values())
-    came = max(datetime.fromisoformat(fetched) for _, fetched in stored.values())
+    arrived = max(datetime.fromisoformat(fetched) for _, fetched in stored.values())
     words = ", ".join(f"{symbol} {age(each)} ago" for symbol, each in ages.items()) + (
         none and f", {none} none"
     )
     words = f"newest ticks: {words}"
     if youngest <= max(FRESH, 3 * delay):
         return f"ok {words}"
-    if incoming and now - came > timedelta(minutes=65):
+    if incoming and now - arrived > timedelta(minutes=65):
         return f"wrong {words}, but {incoming} records came in this hour: see the lines about the function"
     if is_open(now):
         return f"note {words}, and New York trades: does the producer run? python stream_stock_data.py"
@@ -55,7 +52,7 @@ def verdict(ticks: dict[str, tuple[str, str]], *, incoming: int, delay: timedelt
 
 
 def age(duration: timedelta) -> str:
-    """Some 90 s, 5 min, 3 h or 4 days."""
+    """A duration in words, for example 90 s, 5 min, 3 h or 4 days."""
     seconds = int(duration.total_seconds())
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:

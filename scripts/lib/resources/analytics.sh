@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# What Athena needs: the Glue database and table over the archive, and a workgroup with a limit.
+# What Athena needs: the Glue database with its table over the archive, and a workgroup that limits a query.
 require_lib state/inventory state/survey state/comparison
 
-# The partitions are projected from the dates, so that no crawler has to look for them.
+# Partition projection computes the partitions from the dates, so that no crawler has to find them.
 ensure_catalog() {
   local wanted
   wanted=$(render "$ROOT/athena/stock_data_table.json")
@@ -37,14 +37,14 @@ ensure_workgroup() {
   fi
   log "workgroup $WORKGROUP: already exists"
   if ! is_set workgroup "$WORKGROUP" "{\"Configuration\": $wanted}"; then
-    # An update names the result's configuration differently.
+    # An update has another name for the configuration of results.
     call athena update-work-group --work-group "$WORKGROUP" \
       --configuration-updates "${wanted/\"ResultConfiguration\"/\"ResultConfigurationUpdates\"}"
     log "workgroup $WORKGROUP: settings updated"
   fi
 }
 
-# A database takes its tables with it, a workgroup its saved queries and their history.
+# A database goes with its tables, a workgroup with its saved queries and their history.
 delete_database() {
   call_unless EntityNotFoundException glue delete-database --name "$1" || true
   log "database $1: deleted"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The S3 bucket of the archive. No versioning: an object is written again only with the same content.
-require_lib state/survey state/comparison
+# The S3 bucket of the archive. It needs no versioning: an object is only ever written again with the same content.
+require_lib state/survey state/comparison state/untagged
 
 ensure_bucket() {
   local location=() is_new='' private='{"BlockPublicAcls": true, "IgnorePublicAcls": true'
@@ -8,48 +8,50 @@ ensure_bucket() {
   if exists bucket "$BUCKET_NAME"; then
     log "bucket $BUCKET_NAME: already exists"
   else
-    is_new=1
-    # us-east-1 is the one region that may not be named.
+    is_new=yes
+    # S3 refuses the name of its first region, us-east-1.
     [[ $AWS_REGION == us-east-1 ]] || location=(--create-bucket-configuration "LocationConstraint=$AWS_REGION")
-    begin bucket "$BUCKET_NAME"
+    mark_untagged bucket "$BUCKET_NAME"
     call_unless BucketAlreadyExists s3api create-bucket --bucket "$BUCKET_NAME" \
       --object-ownership BucketOwnerEnforced ${location[@]+"${location[@]}"} || {
-      finish bucket "$BUCKET_NAME"
+      unmark_untagged bucket "$BUCKET_NAME"
       die "bucket $BUCKET_NAME belongs to another account: choose another BUCKET_NAME in .env"
     }
     created bucket "$BUCKET_NAME"
   fi
-  if [[ -n $is_new ]] || is_unfinished bucket "$BUCKET_NAME"; then
+  if [[ -n $is_new ]] || is_marked_untagged bucket "$BUCKET_NAME"; then
     call s3api put-bucket-tagging --bucket "$BUCKET_NAME" --tagging "TagSet=[{Key=project,Value=$PROJECT}]"
-    finish bucket "$BUCKET_NAME"
+    unmark_untagged bucket "$BUCKET_NAME"
   fi
-  [[ -n $is_new ]] || ensure_setting bucket-ownership-controls OwnershipControlsNotFoundError OwnershipControls \
-    --ownership-controls '{"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}'
-  ensure_setting public-access-block NoSuchPublicAccessBlockConfiguration PublicAccessBlockConfiguration \
-    --public-access-block-configuration "$private"
-  ensure_setting bucket-encryption ServerSideEncryptionConfigurationNotFoundError ServerSideEncryptionConfiguration \
-    --server-side-encryption-configuration \
+  [[ -n $is_new ]] || ensure_bucket_setting '' bucket-ownership-controls OwnershipControlsNotFoundError \
+    OwnershipControls --ownership-controls '{"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}'
+  ensure_bucket_setting "$is_new" public-access-block NoSuchPublicAccessBlockConfiguration \
+    PublicAccessBlockConfiguration --public-access-block-configuration "$private"
+  ensure_bucket_setting "$is_new" bucket-encryption ServerSideEncryptionConfigurationNotFoundError \
+    ServerSideEncryptionConfiguration --server-side-encryption-configuration \
     '{"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": false}]}'
-  ensure_setting bucket-lifecycle-configuration NoSuchLifecycleConfiguration '{Rules: Rules}' \
+  ensure_bucket_setting "$is_new" bucket-lifecycle-configuration NoSuchLifecycleConfiguration '{Rules: Rules}' \
     --lifecycle-configuration "$(render "$SCRIPTS/resources/bucket_lifecycle.json")"
   if [[ ${AWS_ENDPOINT_URL:-} == http://* ]]; then
     log "bucket $BUCKET_NAME: TLS-only policy left out, the endpoint is plain http"
   else
-    ensure_setting bucket-policy NoSuchBucketPolicy Policy --policy "$(render "$SCRIPTS/policies/bucket.json")"
+    ensure_bucket_setting "$is_new" bucket-policy NoSuchBucketPolicy Policy \
+      --policy "$(render "$SCRIPTS/policies/bucket.json")"
   fi
 }
 
-# ensure_setting NAME CODE QUERY FLAG WANTED: what get-NAME gives, or CODE while there is none, and put-NAME takes.
-ensure_setting() {
-  if [[ -z $is_new ]]; then
-    ! call_unless "$2" s3api "get-$1" --bucket "$BUCKET_NAME" --query "$3" --output json ||
-      ! has_settings "$5" "$REPLY" || return 0
+# ensure_bucket_setting IS_NEW NAME CODE QUERY FLAG WANTED: makes what get-NAME answers (CODE while nothing is set, QUERY
+# picks the setting) what put-NAME takes with FLAG. A new bucket has no setting to ask for.
+ensure_bucket_setting() {
+  if [[ -z $1 ]]; then
+    ! call_unless "$3" s3api "get-$2" --bucket "$BUCKET_NAME" --query "$4" --output json ||
+      ! has_settings "$6" "$REPLY" || return 0
   fi
-  call s3api "put-$1" --bucket "$BUCKET_NAME" "$4" "$5"
-  [[ -n $is_new ]] || log "bucket $BUCKET_NAME: ${1#bucket-} set"
+  call s3api "put-$2" --bucket "$BUCKET_NAME" "$5" "$6"
+  [[ -n $1 ]] || log "bucket $BUCKET_NAME: ${2#bucket-} set"
 }
 
-# Everything in it goes too: all versions, delete markers and unfinished uploads, up to 1,000 objects a call.
+# delete_bucket NAME: with everything in it: all versions, delete markers and unfinished uploads.
 delete_bucket() {
   local key upload batch=$TEMPORARY/objects.json
   while list_versions "$1"; do
@@ -65,11 +67,12 @@ delete_bucket() {
     done <<<"$REPLY"
   fi
   call_unless NoSuchBucket s3api delete-bucket --bucket "$1" || true
-  finish bucket "$1"
+  unmark_untagged bucket "$1"
   log "bucket $1: deleted"
 }
 
-# One page of versions in REPLY, in the form that delete-objects takes; status 1 when there are none.
+# list_versions BUCKET: one page of versions, up to 1,000, in REPLY, in the form that delete-objects takes; status 1 when
+# there are none.
 list_versions() {
   call_unless NoSuchBucket s3api list-object-versions --bucket "$1" --no-paginate --output json --query \
     '{Objects: [Versions, DeleteMarkers][][].{Key: Key, VersionId: VersionId}}' || return 1

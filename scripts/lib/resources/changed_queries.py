@@ -1,8 +1,8 @@
-"""Prints the queries of a folder that are not saved as they are: the name, and the id of an older version.
+"""Prints which queries of a folder Athena has not saved in this form: name, and id of an older version.
 
     changed_queries.py FOLDER
 
-Standard input: what `aws athena batch-get-named-query` says, one JSON object after the other.
+Standard input: the answers of `aws athena batch-get-named-query`, one JSON object after the other.
 """
 
 import json
@@ -24,6 +24,6 @@ if __name__ == "__main__":
     saved = {query["Name"]: query for each in documents(sys.stdin.read()) for query in each["NamedQueries"]}
     for file in sorted(Path(sys.argv[1]).glob("*.sql")):
         query = saved.get(file.stem, {})
-        # The AWS CLI and Athena may each drop the last line's end.
+        # The AWS CLI and Athena may each drop the last line break.
         if query.get("QueryString", "").strip() != file.read_text().strip():
             print(file.stem, query.get("NamedQueryId", ""))

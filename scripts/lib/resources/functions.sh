@@ -5,13 +5,13 @@ require_lib state/inventory state/survey
 ensure_processor() { ensure_log_group "/aws/lambda/$PROCESSOR" && ensure_function "$PROCESSOR" process_stock_data; }
 ensure_analyst() { ensure_log_group "/aws/lambda/$ANALYST" && ensure_function "$ANALYST" stock_trend_analysis; }
 
-# ensure_function NAME BASENAME: of lambdas/BASENAME.py and scripts/resources/BASENAME.json
+# ensure_function NAME BASENAME: from lambdas/BASENAME.py and scripts/resources/BASENAME.json.
 ensure_function() {
   local wanted hash='"CodeSha256": "([^"]+)"'
   wanted=$(render "$SCRIPTS/resources/$2.json")
   if ! exists function "$1"; then
     zip_handler "$2" >/dev/null
-    # A role that was made a moment ago is not known to Lambda yet.
+    # Lambda does not know a new role for its first moments.
     retry_while InvalidParameterValueException lambda create-function --cli-input-json "$wanted" \
       --architectures arm64 --zip-file "fileb://$(zip_of "$2")" --tags "project=$PROJECT"
     created function "$1"
@@ -30,7 +30,7 @@ ensure_function() {
   deploy_code "$1" "$2" "${BASH_REMATCH[1]}"
 }
 
-# deploy_code NAME BASENAME HASH: uploads the handler when it is not what runs already, which has this hash.
+# deploy_code NAME BASENAME HASH: uploads the handler, unless its hash is HASH, that of the code that runs.
 deploy_code() {
   if [[ $(zip_handler "$2") == "$3" ]]; then
     log "function $1: code is up to date"
@@ -41,10 +41,10 @@ deploy_code() {
   fi
 }
 
-# It stays, so that what a dry run prints can be run.
+# The zip file stays, so that you can run what a dry run prints.
 zip_of() { printf '%s' "$ROOT/.local/$1.zip"; }
 
-# Makes it, and prints its hash as Lambda shows it.
+# zip_handler BASENAME: makes the zip file, and prints its hash as Lambda shows it.
 zip_handler() {
   mkdir -p "$ROOT/.local"
   python3 "$SCRIPTS/lib/resources/lambda_zip.py" "$ROOT/lambdas/$1.py" "$(zip_of "$1")"
@@ -55,7 +55,7 @@ delete_function() {
   log "function $1: deleted"
 }
 
-# The roles may not create log groups, so one that cleanup deleted stays deleted.
+# ensure_log_group NAME: the roles may not create log groups, so that one that cleanup.sh deleted stays deleted.
 ensure_log_group() {
   local days
   days=$(log_retention)
@@ -71,7 +71,7 @@ ensure_log_group() {
   call logs put-retention-policy --log-group-name "$1" --retention-in-days "$days"
 }
 
-# RETENTION_DAYS, rounded up to a value that CloudWatch Logs takes.
+# Prints RETENTION_DAYS, rounded up to a value that CloudWatch Logs takes.
 log_retention() {
   local days
   for days in 1 3 5 7 14 30 60 90 120 150 180 365 400 545 731 1096 1827 2192 2557 2922 3288 3653; do

@@ -2,8 +2,8 @@
 
     lambda_zip.py HANDLER.py FILE.zip
 
-The same source makes the same bytes on every machine (fixed date, not compressed), so code that is
-already there is recognised by its hash and not uploaded again.
+The same source makes the same bytes on every machine (fixed date, no compression). So the hash shows whether
+Lambda has this code already, and it is not uploaded again.
 """
 
 import base64
@@ -14,7 +14,7 @@ from pathlib import Path
 
 source, target = map(Path, sys.argv[1:])
 entry = zipfile.ZipInfo("lambda_function.py", date_time=(1980, 1, 1, 0, 0, 0))
-entry.create_system = 3  # Unix, wherever this runs: the permissions below are Unix ones
+entry.create_system = 3  # Unix, on any machine, because the permissions below are Unix ones
 entry.external_attr = 0o644 << 16
 with zipfile.ZipFile(target, "w") as archive:
     archive.writestr(entry, source.read_bytes())

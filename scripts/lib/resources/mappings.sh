@@ -5,15 +5,15 @@ require_lib state/inventory resources/tables state/comparison
 ensure_stream_mapping() { ensure_mapping "$PROCESSOR" "$(arn_of stream "$STREAM_NAME")" kinesis_mapping.json; }
 ensure_table_mapping() { ensure_mapping "$ANALYST" "$(table_stream "$TABLE_NAME")" dynamodb_mapping.json; }
 
-# ensure_mapping FUNCTION SOURCE_ARN SETTINGS. A mapping outlives its function and its stream, so it is looked for
-# also when these are new.
+# ensure_mapping FUNCTION SOURCE_ARN SETTINGS: SETTINGS is a file of scripts/resources/. A mapping outlives its function
+# and its stream, so one may exist when these are new.
 ensure_mapping() {
   local wanted uuid='"UUID": "([^"]+)"' arn
   wanted=$(render "$SCRIPTS/resources/$3")
   call lambda list-event-source-mappings --event-source-arn "$2" --output json \
     --query "EventSourceMappings[?ends_with(FunctionArn, ':function:$1')] | [0]"
   if [[ ! $REPLY =~ $uuid ]]; then
-    # A role that was made a moment ago may not read the source yet.
+    # A new role may not read the source for its first moments.
     retry_while InvalidParameterValueException lambda create-event-source-mapping --cli-input-json "$wanted" \
       --function-name "$1" --event-source-arn "$2" --starting-position TRIM_HORIZON --output json
     log "mapping of $1: created"
@@ -32,10 +32,10 @@ ensure_mapping() {
   [[ $REPLY == "$PROJECT" ]] || tag_mapping "${arn##*:}"
 }
 
-# Early releases of CLI v2 cannot tag one while they create it.
+# tag_mapping UUID: in a second call, because early releases of CLI v2 cannot tag a mapping while they create it.
 tag_mapping() { call lambda tag-resource --resource "$(arn_of mapping "$1")" --tags "project=$PROJECT"; }
 
-# A mapping that is being deleted invokes its function until it is gone.
+# delete_mapping UUID: waits until it is gone, because it invokes its function until then.
 delete_mapping() {
   local tries=0
   call_unless 'ResourceNotFoundException|ResourceInUseException' lambda delete-event-source-mapping --uuid "$1" || true

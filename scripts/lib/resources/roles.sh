@@ -5,7 +5,7 @@ require_lib state/inventory state/survey state/comparison
 ensure_processor_role() { ensure_role "$PROCESSOR_ROLE" process_stock_data.json; }
 ensure_analyst_role() { ensure_role "$ANALYST_ROLE" stock_trend_analysis.json; }
 
-# ensure_role NAME POLICY
+# ensure_role NAME POLICY: POLICY is a file of scripts/policies/.
 ensure_role() {
   local trust policy
   trust=$(render "$SCRIPTS/policies/lambda_trust.json")
@@ -18,7 +18,7 @@ ensure_role() {
     log "role $1: already exists"
     if ! is_set role "$1" "{\"AssumeRolePolicyDocument\": $trust}"; then
       call iam update-assume-role-policy --role-name "$1" --policy-document "$trust"
-      log "role $1: who may assume it is set"
+      log "role $1: trust policy set"
     fi
     ! call_unless NoSuchEntity iam get-role-policy --role-name "$1" --policy-name "$1" --query PolicyDocument \
       --output json || ! is_same "$policy" "$REPLY" || return 0
@@ -36,7 +36,7 @@ delete_role() {
   log "role $1: deleted"
 }
 
-# IAM deletes bare roles only: takes off what somebody put on it later.
+# strip_role NAME: removes the policies that somebody added later, because IAM deletes only a role without policies.
 strip_role() {
   local policy
   call iam list-role-policies --role-name "$1" --query 'PolicyNames[]' --output text

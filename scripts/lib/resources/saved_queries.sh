@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# The files of athena/ in Athena: the view, and the queries that its console offers.
-require_lib archive/athena state/inventory archive/queries
+# The files of athena/ in Athena: the view, and the saved queries that its console offers.
+require_lib state/inventory archive/athena archive/queries
 
-# Saves what is not saved as it is, and makes the view when it is not there or its file has changed.
+# Saves the queries whose files have changed, and makes the view when it is absent or its file has changed.
 ensure_queries() {
   local ids=() name id changed jobs=()
   if is_local; then
@@ -13,7 +13,7 @@ ensure_queries() {
   read -r -a ids <<<"${REPLY//$'\n'/ }"
   [[ ${ids[0]-None} != None ]] || ids=()
   : >"$TEMPORARY/saved"
-  while ((${#ids[@]} > 0)); do # 50 at most a call
+  while ((${#ids[@]} > 0)); do # a call takes 50 at most
     call athena batch-get-named-query --named-query-ids "${ids[@]:0:50}" --output json
     printf '%s\n' "$REPLY" >>"$TEMPORARY/saved"
     ids=("${ids[@]:50}")
@@ -33,15 +33,16 @@ ensure_queries() {
   done
 }
 
+# create_view FILE
 create_view() {
-  local file=$ROOT/.local/${1##*/} # it stays, so that what a dry run prints can be run
+  local file=$ROOT/.local/${1##*/} # stays, so that you can run what a dry run prints
   mkdir -p "$ROOT/.local"
-  sed '/^--/d' "$1" >"$file" # in front of DDL Athena does not take comments everywhere
+  sed '/^--/d' "$1" >"$file" # Athena does not always take comments in front of DDL
   run_query "$file"
   log 'view stock_ticks: created'
 }
 
-# save_query NAME [ID]: a query that was saved already, by this id, is replaced.
+# save_query NAME [ID]: saves it, in place of the older version that has this id.
 save_query() {
   local file=$ROOT/athena/$1.sql
   [[ -z ${2-} ]] || call athena delete-named-query --named-query-id "$2"

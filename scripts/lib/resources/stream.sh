@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # The Kinesis data stream.
-require_lib state/inventory state/survey
+require_lib state/inventory state/survey state/untagged
 
 ensure_stream() {
   local shards=() mode open encryption status
   if ! exists stream "$STREAM_NAME"; then
     [[ $STREAM_MODE == ON_DEMAND ]] || shards=(--shard-count "$SHARD_COUNT")
-    begin stream "$STREAM_NAME"
+    mark_untagged stream "$STREAM_NAME"
     call kinesis create-stream --stream-name "$STREAM_NAME" \
       --stream-mode-details "StreamMode=$STREAM_MODE" ${shards[@]+"${shards[@]}"}
     created stream "$STREAM_NAME"
@@ -20,7 +20,7 @@ ensure_stream() {
     'StreamDescriptionSummary.[StreamStatus,StreamModeDetails.StreamMode,OpenShardCount,EncryptionType]'
   read -r status mode open encryption <<<"$REPLY"
   [[ $status == ACTIVE ]] || wait_for_stream
-  ! is_unfinished stream "$STREAM_NAME" || tag_stream
+  ! is_marked_untagged stream "$STREAM_NAME" || tag_stream
   if [[ $mode != "$STREAM_MODE" ]]; then
     call kinesis update-stream-mode --stream-arn "$(arn_of stream "$STREAM_NAME")" \
       --stream-mode-details "StreamMode=$STREAM_MODE"
@@ -36,7 +36,7 @@ ensure_stream() {
 
 tag_stream() {
   call kinesis add-tags-to-stream --stream-name "$STREAM_NAME" --tags "project=$PROJECT"
-  finish stream "$STREAM_NAME"
+  unmark_untagged stream "$STREAM_NAME"
 }
 
 encrypt_stream() {
@@ -44,7 +44,7 @@ encrypt_stream() {
   stream_changed 'encrypted at rest'
 }
 
-# A stream takes its next change only when the last one is done.
+# stream_changed WORDS: says so, and waits, because a stream takes its next change only after the last one is done.
 stream_changed() {
   log "stream $STREAM_NAME: $1"
   wait_for_stream
@@ -54,6 +54,6 @@ wait_for_stream() { call kinesis wait stream-exists --stream-name "$STREAM_NAME"
 
 delete_stream() {
   call_unless ResourceNotFoundException kinesis delete-stream --stream-name "$1" --enforce-consumer-deletion || true
-  finish stream "$1"
+  unmark_untagged stream "$1"
   log "stream $1: deleted"
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What setup.sh says at the end. Prices are those of us-east-1, in US dollars.
-require_lib resources/functions state/inventory
+# What setup.sh says at the end: what there is, and what it costs (us-east-1, in US dollars).
+require_lib state/inventory resources/functions
 
 HOURS_A_MONTH=730
 SHARD_HOUR=15     # thousandths of a dollar
@@ -22,13 +22,13 @@ print_summary() {
   row 'CloudWatch log groups' "/aws/lambda/… ($(log_retention) days)" 0 'storage'
   row 'Glue table' "$DATABASE.$GLUE_TABLE" 0 0
   row 'Athena workgroup' "$WORKGROUP" 0 0
-  printf '%s\n' "Idle, in us-east-1: \$$(dollars $thousandths) an hour. Storage is cents a GB and month; each tick costs about" \
-    "a millionth of a dollar. Nothing is charged by the emulator. scripts/cleanup.sh removes it all." ''
-  [[ -z $ALERT_EMAIL ]] || printf '%s\n' "Alerts reach $ALERT_EMAIL once the link in the confirmation mail was opened."
+  printf '%s\n' "Idle, in us-east-1: \$$(dollars $thousandths) an hour. Storage costs cents a GB and month, each tick about" \
+    "a millionth of a dollar. The emulator charges nothing. scripts/cleanup.sh removes it all." ''
+  [[ -z $ALERT_EMAIL ]] || printf '%s\n' "Alerts reach $ALERT_EMAIL after you open the link in the confirmation mail."
   printf '%s\n' 'Next: python stream_stock_data.py'
 }
 
 row() { printf '%-26s %-52s %9s %10s\n' "$@"; }
 
-# Thousandths of a dollar as dollars: 15 is 0.015, 10950 is 10.950.
+# dollars THOUSANDTHS: 15 becomes 0.015, and 10950 becomes 10.950.
 dollars() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The two DynamoDB tables (encrypted at rest, as every table is).
+# The two DynamoDB tables. (DynamoDB encrypts every table at rest.)
 require_lib state/inventory state/survey
 
 LATEST_STREAM='"LatestStreamArn": "([^"]+)"'
@@ -7,7 +7,7 @@ LATEST_STREAM='"LatestStreamArn": "([^"]+)"'
 ensure_ticks_table() { ensure_table "$TABLE_NAME" ticks_table.json; }
 ensure_alerts_table() { ensure_table "$ALERTS_TABLE_NAME" alerts_table.json; }
 
-# ensure_table NAME DEFINITION
+# ensure_table NAME DEFINITION: DEFINITION is a file of scripts/resources/.
 ensure_table() {
   if ! exists table "$1"; then
     call dynamodb create-table --cli-input-json "$(render "$SCRIPTS/resources/$2")" --output json
@@ -44,13 +44,14 @@ expire_items() {
     --time-to-live-specification Enabled=true,AttributeName=expires_at
 }
 
-# A table that was made a moment ago has no backups to continue yet.
+# A new table cannot have continuous backups for its first moments.
 keep_backups() {
   retry_while ContinuousBackupsUnavailableException dynamodb update-continuous-backups --table-name "$1" \
     --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true
 }
 
-# The ARN of the table's stream, which ends in the time when it was made (LABEL: in a dry run it may not be yet).
+# table_stream TABLE: prints the ARN of its stream. It ends with the time when the stream was made, which a dry run
+# does not know yet: LABEL stands for it.
 table_stream() {
   if [[ $(description_of table "$1" 2>/dev/null) =~ $LATEST_STREAM ]]; then
     printf '%s' "${BASH_REMATCH[1]}"

@@ -1,11 +1,11 @@
-"""Exit status 0 when the second JSON document holds everything that the first one names, 1 when it does not.
+"""Exit status 0 when the second JSON document holds everything that the first one names, otherwise 1.
 
     has_settings.py WANTED CURRENT
-    has_settings.py --same ONE OTHER     and neither holds anything that the other one does not
+    has_settings.py --same ONE OTHER     neither holds anything that the other does not
 
-AWS describes a resource with more than was asked for (dates, defaults), so the two are never simply equal.
-Objects are compared key by key, lists item by item; but in policies AWS may give back a list of strings in
-another order, one string instead of a list of it, and the whole as a string of JSON.
+AWS describes a resource with more than we set (dates, defaults), so the two are never simply equal. This
+compares objects key by key and lists item by item. In policies, AWS may also return a list of strings in
+another order, one string instead of a list of one, or the whole policy as a string of JSON.
 """
 
 import json
@@ -26,7 +26,7 @@ def holds(current: object, wanted: object) -> bool:
 
 
 def parse(text: str) -> object:
-    """The JSON document in a text, or in a string that is the whole document."""
+    """The JSON document in a text; when the document is only a string, the document in that."""
     document = json.loads(text)
     return json.loads(document) if isinstance(document, str) else document
 

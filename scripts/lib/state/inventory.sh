@@ -1,9 +1,8 @@
 # shellcheck shell=bash
-# What the project is made of, one "kind name" a line.
+# What the project is made of.
+# shellcheck disable=SC2034 # the files that require this one use these names
 
-# shellcheck disable=SC2034 # not every script that sources this uses all of them
-
-# The fixed names; those that can be chosen are settings.
+# The fixed names. Settings hold the names that you can choose.
 PROCESSOR=ProcessStockData
 ANALYST=StockTrendAnalysis
 PROCESSOR_ROLE=Lambda_Kinesis_DynamoDB_Role
@@ -12,6 +11,7 @@ DATABASE=stock_data_db
 GLUE_TABLE=stock_data_table
 WORKGROUP=stock-market-analytics
 
+# Prints a "kind name" line for each resource that setup.sh makes (mappings have no name of their own).
 inventory() {
   printf '%s\n' "stream $STREAM_NAME" "table $TABLE_NAME" "table $ALERTS_TABLE_NAME" "bucket $BUCKET_NAME" \
     "topic $TOPIC_NAME" "role $PROCESSOR_ROLE" "role $ANALYST_ROLE" "log-group /aws/lambda/$PROCESSOR" \
@@ -19,6 +19,7 @@ inventory() {
     "workgroup $WORKGROUP"
 }
 
+# arn_of KIND NAME
 arn_of() {
   local here=$AWS_REGION:$ACCOUNT_ID
   case $1 in

@@ -1,19 +1,7 @@
 # shellcheck shell=bash
-# What belongs to the project beside the inventory: mappings, what scripts/monitoring.sh made, and what was added
-# later and tagged.
-require_lib state/inventory state/survey
-
-# Names of their own for what takes no tag (dashboard, budget) or is seen by its tag only after a while.
-# shellcheck disable=SC2034 # not every script that sources this uses all of them
-{
-  DASHBOARD=$PROJECT
-  TRAIL=$PROJECT
-  BUDGET=$PROJECT
-  OPERATIONS_TOPIC=$PROJECT-operations
-  ALARMS=("$PROJECT-iterator-age-$PROCESSOR" "$PROJECT-iterator-age-$ANALYST" "$PROJECT-errors-$PROCESSOR"
-    "$PROJECT-errors-$ANALYST" "$PROJECT-rejects" "$PROJECT-no-data")
-  FIND_MONITORING=(find_dashboard find_alarm find_operations_topic find_trail find_budget)
-}
+# What belongs to the project and is not in the inventory: mappings, what monitoring.sh made, and everything else that
+# has the tag.
+require_lib state/inventory state/survey monitoring/search
 
 find_tagged() {
   call resourcegroupstaggingapi get-resources --tag-filters "Key=project,Values=$PROJECT" --output text \
@@ -21,46 +9,13 @@ find_tagged() {
   printf '%s\n' "$REPLY" >"$TEMPORARY/arns"
 }
 
-# Also those whose function is gone.
+# All mappings, because one can outlive its function.
 find_mappings() {
   call lambda list-event-source-mappings --output text --query 'EventSourceMappings[].[FunctionArn,UUID]'
   printf '%s\n' "$REPLY" >"$TEMPORARY/mappings"
 }
 
-# found KIND: the names in REPLY, one a line.
-found() { awk -v kind="$1" 'NF { print kind, $0 }' <<<"$REPLY" >"$TEMPORARY/found-$1"; }
-
-find_dashboard() {
-  call cloudwatch list-dashboards --dashboard-name-prefix "$DASHBOARD" --output text \
-    --query "DashboardEntries[?DashboardName=='$DASHBOARD'].[DashboardName]"
-  found dashboard
-}
-
-find_alarm() {
-  call cloudwatch describe-alarms --alarm-names "${ALARMS[@]}" --query 'MetricAlarms[].[AlarmName]' --output text
-  found alarm
-}
-
-find_operations_topic() {
-  read_tag topic "$OPERATIONS_TOPIC" && [[ $REPLY == "$PROJECT" ]] && REPLY=$OPERATIONS_TOPIC || REPLY=''
-  found operations-topic
-}
-
-# One of this name that writes to another bucket is somebody else's. Trails and budgets are the account's: who may
-# not look at them has made none.
-find_trail() {
-  call_unless AccessDeniedException cloudtrail describe-trails --trail-name-list "$TRAIL" --no-include-shadow-trails \
-    --query "trailList[?S3BucketName=='$BUCKET_NAME'].[Name]" --output text || REPLY=''
-  found trail
-}
-
-find_budget() {
-  call_unless 'NotFoundException|AccessDeniedException' budgets describe-budget --account-id "$ACCOUNT_ID" \
-    --budget-name "$BUDGET" --query Budget.BudgetName --output text || REPLY=''
-  found budget
-}
-
-# "kind name" lines out of what the searches found.
+# Prints what the searches found, as "kind name" lines.
 leftovers() {
   local arn uuid known kind name
   while read -r arn uuid; do
@@ -79,10 +34,11 @@ leftovers() {
   } | sort -u
 }
 
-# What has the tag is ours, whatever its name: the names in .env may have changed since it was made.
+# tagged_resource ARN: its "kind name". What has the tag is ours, whatever its name: the names in .env may have changed
+# since it was made.
 tagged_resource() {
   case $1 in
-    *:event-source-mapping:*) ;; # found by its function
+    *:event-source-mapping:*) ;; # find_mappings finds it
     arn:aws:kinesis:*:stream/*) printf 'stream %s\n' "${1##*/}" ;;
     arn:aws:dynamodb:*:table/*) printf 'table %s\n' "${1##*/}" ;;
     arn:aws:s3:::*) printf 'bucket %s\n' "${1##*:}" ;;
@@ -95,4 +51,4 @@ tagged_resource() {
   esac
 }
 
-delete_resource() { die "$1 has the tag project=$PROJECT, but is nothing that these scripts make: delete it yourself"; }
+delete_resource() { die "$1 has the tag project=$PROJECT, but these scripts do not make such a resource: delete it yourself"; }

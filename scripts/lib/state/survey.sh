@@ -1,20 +1,19 @@
 # shellcheck shell=bash
-# What is there of the project, and whose it is.
-require_lib state/inventory state/comparison
+# What exists of the project, and whose it is.
+require_lib state/inventory state/comparison state/untagged
 
-# survey [COMMAND…]: finds out the state of everything, and runs the commands, side by side. A state is absent, ours,
-# foreign (there, without the project's tag) or hidden (there, and we may not see its tags).
+# survey [COMMAND…]: finds out the state of everything, and runs the commands at the same time. A state is absent, ours,
+# foreign (it exists without the project's tag) or hidden (it exists, and we may not read its tags).
 survey() {
   local kind name jobs=()
   while read -r kind name; do
     jobs+=("record_state $kind $name")
   done < <(inventory)
-  rm -rf "$TEMPORARY/states"
-  mkdir "$TEMPORARY/states"
+  rm -rf "$TEMPORARY/states" && mkdir "$TEMPORARY/states"
   in_parallel "${jobs[@]}" "$@" || exit 1
 }
 
-# in_state STATE: the "kind name" lines of those that are in it.
+# in_state STATE: prints the "kind name" lines of what is in this state.
 in_state() {
   local kind name
   while read -r kind name; do
@@ -22,23 +21,23 @@ in_state() {
   done < <(inventory)
 }
 
-# seen_file KIND NAME: where its state is noted, in $seen.
+# seen_file KIND NAME: sets $seen, the file that holds its state.
 seen_file() { seen=$TEMPORARY/states/$1-${2//\//:}; }
 state_of() { seen_file "$1" "$2" && [[ ! -e $seen ]] || printf '%s' "$(<"$seen")"; }
 exists() { [[ $(state_of "$1" "$2") == ours ]]; }
 
-# created KIND NAME: says so, and notes it for what_now.
+# created KIND NAME: says so, and records it for what_now.
 created() {
   seen_file "$1" "$2"
   [[ -n $dry_run ]] || printf ours >"$seen"
   log "$1 $2: created"
 }
 
-# The JSON of a function, role, table or workgroup: {"is": DESCRIPTION} as the survey found it.
+# The JSON {"is": DESCRIPTION} of a function, role, table or workgroup as the survey found it.
 keep_description() { seen_file "$1" "$2" && [[ -z $REPLY ]] || printf '%s' "$REPLY" >"$seen.json"; }
 description_of() { seen_file "$1" "$2" && printf '%s' "$(<"$seen.json")"; }
 
-# is_set KIND NAME SETTINGS: does what the survey found have them?
+# is_set KIND NAME SETTINGS: whether the survey found it with these settings.
 is_set() { has_settings "{\"is\": $3}" "$(description_of "$1" "$2")"; }
 
 record_state() {
@@ -49,14 +48,14 @@ record_state() {
       AccessDenied*) state=hidden ;;
       *) state=foreign ;;
     esac
-    [[ $state != foreign ]] || ! is_unfinished "$1" "$2" || state=ours
+    [[ $state != foreign ]] || ! is_marked_untagged "$1" "$2" || state=ours
   fi
   seen_file "$1" "$2"
   printf '%s' "$state" >"$seen"
 }
 
-# read_tag KIND NAME: the project tag in REPLY (something else when it has none, or we may not see it); status 1 when
-# there is no such resource. Where AWS does not tell the two apart, the resource itself is asked for.
+# read_tag KIND NAME: the project tag in REPLY (another text when it has none or we may not read it); status 1 when there
+# is no such resource. Where the call for the tag cannot tell these apart, a call for the resource comes first.
 read_tag() {
   local gone=ResourceNotFoundException list="Tags[?Key=='project'].Value | [0]" arn
   arn=$(arn_of "$1" "$2")
@@ -90,7 +89,7 @@ read_tag() {
 
 tag_unless() { call_unless "$1" "${@:3}" --query "$2" --output text; }
 
-# describe_unless KIND NAME CODE QUERY COMMAND…: keeps the answer for description_of; its tag, if any, is in REPLY.
+# describe_unless KIND NAME CODE QUERY COMMAND…: keeps the answer for description_of, and puts a tag in it into REPLY.
 describe_unless() {
   local tag='"tag": "([^"]*)"'
   call_unless "$3" "${@:5}" --query "$4" --output json || return 1

@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# Subscriptions of an SNS topic.
+require_lib state/comparison
+
+# list_subscriptions TOPIC_ARN: lines of protocol, endpoint and ARN in REPLY.
+list_subscriptions() {
+  call sns list-subscriptions-by-topic --topic-arn "$1" --output text \
+    --query 'Subscriptions[].[Protocol,Endpoint,SubscriptionArn]'
+}
+
+# ensure_subscription TOPIC_ARN SUBSCRIPTIONS PROTOCOL ENDPOINT [FILTER_POLICY]: SUBSCRIPTIONS are the lines of
+# list_subscriptions. The filter policy {} lets everything through; without the argument the present one stays.
+ensure_subscription() {
+  local protocol endpoint arn found='' others=''
+  while read -r protocol endpoint arn; do
+    if [[ $protocol == "$3" && $endpoint == "$4" ]]; then
+      found=$arn
+    elif [[ $protocol == "$3" && $arn != Deleted ]]; then
+      others+=" $endpoint"
+    fi
+  done <<<"$2"
+  if [[ -z $found || $found == Deleted ]]; then
+    subscribe_unless none "$1" "${@:3}"
+    log "subscription $3 $4: created"
+    [[ -z $others ]] || log "also subscribed:$others (the link in each mail ends that; for alerts, scripts/alerts.sh unsubscribe does too)"
+    return
+  fi
+  log "subscription $3 $4: already exists"
+  [[ $# -eq 5 && $found == arn:* ]] || return 0 # a subscription has no ARN before it is confirmed
+  call sns get-subscription-attributes --subscription-arn "$found" --query Attributes.FilterPolicy --output text
+  [[ $REPLY != None ]] || REPLY={}
+  is_same "$5" "$REPLY" && return
+  call sns set-subscription-attributes --subscription-arn "$found" --attribute-name FilterPolicy --attribute-value "$5"
+  log "subscription $3 $4: filter set"
+}
+
+# subscribe_unless CODE TOPIC_ARN PROTOCOL ENDPOINT [FILTER_POLICY]: as call_unless. A queue gets the alert itself,
+# without SNS's envelope around it.
+subscribe_unless() {
+  local attributes=() quote='"' escaped='\"' text=''
+  [[ $3 != sqs ]] || text='"RawMessageDelivery": "true"'
+  [[ -z ${5-} || $5 == '{}' ]] || text+="${text:+, }\"FilterPolicy\": \"${5//$quote/$escaped}\""
+  [[ -z $text ]] || attributes=(--attributes "{$text}")
+  call_unless "$1" sns subscribe --topic-arn "$2" --protocol "$3" --notification-endpoint "$4" \
+    ${attributes[@]+"${attributes[@]}"}
+}
