@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from helpers.checkout import ROOT
+from helpers.checkout import ROOT, load_module
 from helpers.project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, copy_project, snapshot
 
-sys.path.append(str(ROOT / "scripts/lib/doctor"))
-import tick_age
-
+tick_age = load_module("scripts/lib/doctor/tick_age.py")
 NOW = datetime(2026, 11, 20, 20, 0, tzinfo=UTC)  # a Friday in New York's trading hours
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from helpers.checkout import ROOT
+
 ACCOUNT_ID = "000000000000"
 
 
@@ -54,21 +56,12 @@ def ministack(directory: Path, *, enforce_iam: bool = True, keep: bool = False) 
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     directory.mkdir(parents=True, exist_ok=True)
-    environment = aws_environment(endpoint) | {
-        "AUTH": "true" if enforce_iam else "false",
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "IOT_MTLS_ENABLED": "0",
-        "PERSIST_STATE": str(int(keep)),
-        "S3_PERSIST": str(int(keep)),
-        "S3_DATA_DIR": str(directory / "s3"),
-        "STATE_DIR": str(directory / "state"),
-        "TMPDIR": str(directory),
-    }
+    launcher = [sys.executable, ROOT / "scripts/lib/local/emulator.py", directory, str(port)]
+    flags = ["--no-iam"] * (not enforce_iam) + ["--forget"] * (not keep)
     with (directory / "ministack.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"],
-            env=environment,
+            [*launcher, *flags],
+            env=aws_environment(endpoint),
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=directory,
