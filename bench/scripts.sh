@@ -13,11 +13,7 @@ emulator='' missed=0
 
 main() {
   local cli clis=("$VENV/bin/aws")
-  case ${1-} in
-    '') ;;
-    -h | --help) usage ;;
-    *) usage 2 >&2 ;;
-  esac
+  take_no_arguments "$@"
   TEMPORARY=$(mktemp -d)
   trap 'stop' EXIT
   trap 'exit 130' INT TERM HUP

@@ -33,9 +33,9 @@ main() {
     [[ -n $yes ]] || confirm
     # Mappings go first because they invoke the functions, and functions next because they write to the rest. A trail
     # writes to the bucket.
-    delete_all '^(mapping|trail) ' || failed=1
-    delete_all '^function ' || failed=1
-    delete_all '^(mapping|trail|function) ' -v || failed=1
+    delete_each < <(grep -E '^(mapping|trail) ' "$TEMPORARY/ours") || failed=1
+    delete_each < <(grep '^function ' "$TEMPORARY/ours") || failed=1
+    delete_each < <(grep -Ev '^(mapping|trail|function) ' "$TEMPORARY/ours") || failed=1
     prove "$kept" "$failed"
   else
     log 'Nothing of the project is there.'
@@ -64,16 +64,6 @@ confirm() {
   printf 'Type %s to delete it: ' "$PROJECT" >&2
   read -r answer || true
   [[ $answer == "$PROJECT" ]] || die 'not confirmed: nothing was deleted'
-}
-
-# delete_all PATTERN [-v]: deletes the lines that match (with -v: that do not), side by side. A failure does not stop
-# the others.
-delete_all() {
-  local kind name jobs=()
-  while read -r kind name; do
-    jobs+=("delete_${kind//-/_} $name")
-  done < <(grep -E ${2+"$2"} "$1" "$TEMPORARY/ours")
-  [[ ${#jobs[@]} -eq 0 ]] || in_parallel "${jobs[@]}"
 }
 
 # prove KEPT FAILED: AWS needs up to a minute for a table or a stream, so look again, unless something failed.

@@ -8,11 +8,7 @@ source "${BASH_SOURCE[0]%/*}/common.sh"
 require_lib state/inventory resources/functions
 
 main() {
-  case ${1-} in
-    '') ;;
-    -h | --help) usage ;;
-    *) usage 2 >&2 ;;
-  esac
+  take_no_arguments "$@"
   start_session
   in_parallel "deploy $PROCESSOR process_stock_data" "deploy $ANALYST stock_trend_analysis"
 }

@@ -13,11 +13,7 @@ require_lib state/inventory state/survey resources/{stream,tables,bucket,topic,r
   doctor/{findings,machine,resources,alerts,data}
 
 main() {
-  case ${1-} in
-    '') ;;
-    -h | --help) usage ;;
-    *) usage 2 >&2 ;;
-  esac
+  take_no_arguments "$@"
   prepare_session
   # shellcheck disable=SC2034 # call_unless reads it
   dry_run=1 # the functions of setup.sh now print what they would do

@@ -61,12 +61,8 @@ main() {
 }
 
 remove_all() {
-  local kind name jobs=()
   in_parallel "${FIND_MONITORING[@]}" || exit 1
-  while read -r kind name; do
-    jobs+=("delete_${kind//-/_} $name")
-  done < <(cat "$TEMPORARY"/found-*)
-  [[ ${#jobs[@]} -eq 0 ]] || in_parallel "${jobs[@]}" ||
+  delete_each < <(cat "$TEMPORARY"/found-*) ||
     die 'not all of the monitoring is removed: mend the above and run this again'
   log 'Nothing of the monitoring is left.'
 }

@@ -15,6 +15,15 @@ usage() {
   exit "${1:-0}"
 }
 
+# take_no_arguments ARGUMENT…: for a script that knows only --help.
+take_no_arguments() {
+  case ${1-} in
+    '') ;;
+    -h | --help) usage ;;
+    *) usage 2 >&2 ;;
+  esac
+}
+
 # require_command COMMAND REMEDY
 require_command() {
   command -v "$1" >/dev/null || die "$1 is missing: $2"

@@ -24,6 +24,15 @@ in_parallel() {
   return "$failed"
 }
 
+# Reads "kind name" lines, and deletes each of these side by side with delete_KIND. A failure does not stop the others.
+delete_each() {
+  local kind name jobs=()
+  while read -r kind name; do
+    jobs+=("delete_${kind//-/_} $name")
+  done
+  [[ ${#jobs[@]} -eq 0 ]] || in_parallel "${jobs[@]}"
+}
+
 # A job finishes the call that it is making, so that we know what exists, and makes no other one.
 stop_jobs() {
   # shellcheck disable=SC2046 # one word a process
