@@ -72,7 +72,7 @@ def write_ours(lines: list[str], folder: Path) -> None:
             sequence = {"sequenceNumber": f"{start + place:056d}"}
             records.append({"eventID": "shardId-000000000000:0", "kinesis": sequence})
             tick, text = parse_tick(base64.b64encode(line.encode()).decode())
-            ticks.append(Tick(place, (tick["symbol"], tick["timestamp"]), {}, text))
+            ticks.append(Tick(place, place, (tick["symbol"], tick["timestamp"]), {}, text))
         for _, key, body in build_archive(ticks, records):
             (folder / key).parent.mkdir(parents=True, exist_ok=True)
             (folder / key).write_bytes(body)

@@ -18,10 +18,12 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, Rounded, Subnormal
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
 import boto3
@@ -40,7 +42,8 @@ PUTS_PER_CALL = 25
 MAX_ITEM_BYTES = 400 * 1024
 MAX_SYMBOL_BYTES = 2048
 NUMBER = Context(prec=38, Emin=-130, Emax=125, traps=[Inexact, Rounded, Subnormal])
-BACKOFF_SECONDS = (0, 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2)  # before each call for one chunk, times a random 0 to 1
+BACKOFF_SECONDS = (0, 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2)  # before each try of a call, times a random 0 to 1
+THREADS = 16  # AWS calls in flight
 THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # how the error codes begin
 TIMESTAMP = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 FIELD_NAME = re.compile(r"[\w.-]{1,255}")
@@ -48,7 +51,8 @@ FIELD_NAME = re.compile(r"[\w.-]{1,255}")
 logger = logging.getLogger()
 logger.setLevel(logging.INFO)
 config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=5)
-config = config.merge(Config(parameter_validation=False, user_agent="ProcessStockData"))  # saves CPU time
+config = config.merge(Config(max_pool_connections=THREADS, user_agent="ProcessStockData"))
+config = config.merge(Config(parameter_validation=False))  # saves CPU time
 dynamodb = boto3.client("dynamodb", config=config)
 s3 = boto3.client("s3", config=config)
 
@@ -58,9 +62,14 @@ class Reject(ValueError):
 
 
 class Tick(NamedTuple):
-    """A valid record: its place in the batch, its key, its item for DynamoDB and its line in the archive."""
+    """A valid record: its position in the batch, its turn, its key, its item and its line in the archive.
+
+    Of records with one key the last is kept. Its turn is the position of the first, so that a duplicate never
+    moves a tick behind its successors.
+    """
 
     position: int
+    turn: int
     key: tuple[str, str]
     item: dict[str, dict]
     line: str
@@ -113,11 +122,16 @@ def to_attribute(name: str, value: Any) -> dict[str, Any]:
 
 
 def build_item(tick: dict[str, Any]) -> dict[str, dict]:
-    """The DynamoDB item of a tick: its known fields, and anomaly, average_price and expires_at."""
+    """The DynamoDB item of a tick: its known fields, and anomaly, average_price and expires_at.
+
+    average_price is (open + high + low + price) / 4. In a live tick open, high and low are those of the
+    session so far; in a tick of history and in a replayed one they are the bar's own.
+    """
     item = {name: to_attribute(name, value) for name, value in tick.items() if value is not None}
     try:
         quoted_at, _ = (datetime.fromisoformat(tick[name]) for name in ("timestamp", "fetched_at"))
-        size = sum(len(name) + len(str(*value.values()).encode()) for name, value in item.items())
+        # A number takes up to one byte more than it has digits.
+        size = sum(len(name.encode() + str(*value.values()).encode()) + 1 for name, value in item.items())
         symbol_size = len(tick["symbol"].encode())
     except ValueError as error:  # the 31st of June; half a surrogate pair, which JSON spells and UTF-8 cannot
         raise Reject(f"a time that is none, or a text that is no Unicode: {error}") from error
@@ -131,12 +145,18 @@ def build_item(tick: dict[str, Any]) -> dict[str, dict]:
     return item
 
 
-def build_reject(record: dict[str, Any], reason: str) -> tuple[str, bytes]:
-    """Key and body of the object that keeps a record which is no tick."""
+def is_history(item: dict[str, dict]) -> bool:
+    """True for a tick that fills in the past."""
+    return item.get("history") == {"BOOL": True}
+
+
+def build_reject(position: int, record: dict[str, Any], reason: str) -> tuple[int, str, bytes]:
+    """Position, key and body of the object that keeps a record which is no tick."""
     kinesis, shard = record["kinesis"], record["eventID"].split(":")[0]
     arrived_on = datetime.fromtimestamp(kinesis["approximateArrivalTimestamp"], UTC).date()
+    key = f"rejected-data/dt={arrived_on}/{shard}-{kinesis['sequenceNumber']}.json"
     body = {"reason": reason, "sequence_number": kinesis["sequenceNumber"], "payload": kinesis["data"]}
-    return f"rejected-data/dt={arrived_on}/{shard}-{body['sequence_number']}.json", json.dumps(body).encode()
+    return position, key, json.dumps(body).encode()
 
 
 def build_archive(ticks: list[Tick], records: list[dict[str, Any]]) -> list[tuple[int, str, bytes]]:
@@ -153,59 +173,83 @@ def build_archive(ticks: list[Tick], records: list[dict[str, Any]]) -> list[tupl
     return objects
 
 
-def build_chains(ticks: Iterable[Tick]) -> list[list[Tick]]:
-    """Chains of chunks of 25: as few calls as possible, the chains in flight together, each symbol in order.
+def build_lanes(ticks: Iterable[Tick]) -> list[list[list[Tick]]]:
+    """Plan the BatchWriteItem calls: lanes, which are in flight together, of calls one after the other.
 
-    Sorted by symbol, only a symbol that lies across the border of two chunks ties these into one chain.
+    DynamoDB runs the puts of a call in any order, and may refuse some until the others are long stored. So a
+    call has one live tick a symbol at most. Ticks of history share calls: their signals are not published.
     """
-    ordered = sorted(ticks, key=lambda tick: tick.key[0])  # stable: a symbol's ticks stay as they arrived
-    chains: list[list[Tick]] = []
-    for start in range(0, len(ordered), PUTS_PER_CALL):
-        chunk = ordered[start : start + PUTS_PER_CALL]
-        if chains and chains[-1][-1].key[0] == chunk[0].key[0]:
-            chains[-1] += chunk
+    symbols: dict[str, list[list[Tick]]] = {}  # the ticks of each that may go together, step by step
+    for tick in ticks:
+        steps = symbols.setdefault(tick.key[0], [])
+        if steps and is_history(tick.item) and is_history(steps[-1][-1].item):
+            steps[-1].append(tick)
         else:
-            chains.append(chunk)
-    return chains
+            steps.append([tick])
+    longest_first = sorted(symbols.values(), key=len, reverse=True)  # like with like: fewer calls
+    lanes = []
+    for start in range(0, len(longest_first), PUTS_PER_CALL):
+        calls = []
+        for steps in zip_longest(*longest_first[start : start + PUTS_PER_CALL], fillvalue=[]):
+            puts = list(chain.from_iterable(steps))
+            calls += [puts[place : place + PUTS_PER_CALL] for place in range(0, len(puts), PUTS_PER_CALL)]
+        lanes.append(calls)
+    return lanes
 
 
-def attempt(operation: Callable, **parameters: Any) -> dict[str, Any] | None:
-    """The answer to an AWS call; None if, after botocore's retries, it failed in a way that may pass."""
+@contextmanager
+def tolerate_transient_errors(what: str) -> Iterator[None]:
+    """Log an error that may pass and leave the block: botocore has retried already. Raise any other error."""
     try:
-        return operation(**parameters)
-    except (ClientError, ConnectionError, HTTPClientError) as error:
-        response = getattr(error, "response", None) or {"ResponseMetadata": {"HTTPStatusCode": 500}}
-        is_theirs = response["ResponseMetadata"]["HTTPStatusCode"] >= 500
-        if not is_theirs and not response["Error"]["Code"].startswith(THROTTLED):
+        yield
+    except (ConnectionError, HTTPClientError) as error:  # no answer
+        logger.warning("%s: %s", what, error)
+    except ClientError as error:
+        is_theirs = error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+        if not is_theirs and not error.response["Error"]["Code"].startswith(THROTTLED):
             raise
-        logger.warning("%s", error)
-        return None
+        logger.warning("%s: %s", what, error)
 
 
-def write_chain(chain: list[Tick]) -> list[int]:
-    """Put a chain, chunk by chunk up to the first that fails; returns the positions not written."""
-    for start in range(0, len(chain), PUTS_PER_CALL):
-        chunk, rest = chain[start : start + PUTS_PER_CALL], chain[start + PUTS_PER_CALL :]
-        for delay in BACKOFF_SECONDS:
-            time.sleep(random.uniform(0, delay))
-            puts = [{"PutRequest": {"Item": tick.item}} for tick in chunk]
-            answer = attempt(dynamodb.batch_write_item, RequestItems={TABLE_NAME: puts})
-            if answer is None:
-                return [tick.position for tick in chunk + rest]
-            left = [
-                put["PutRequest"]["Item"] for put in answer.get("UnprocessedItems", {}).get(TABLE_NAME, [])
-            ]
-            keys = {(item["symbol"]["S"], item["timestamp"]["S"]) for item in left}
-            if not (chunk := [tick for tick in chunk if tick.key in keys]):
-                break
-        else:
-            return [tick.position for tick in chunk + rest]
-    return []
+def put_ticks(ticks: list[Tick]) -> list[tuple[Tick, str]]:
+    """Put ticks in one call; returns those not written, each with DynamoDB's reason if it can never be."""
+    try:
+        with tolerate_transient_errors(f"{len(ticks)} ticks not written"):
+            for delay in BACKOFF_SECONDS:
+                time.sleep(random.uniform(0, delay))
+                puts = [{"PutRequest": {"Item": tick.item}} for tick in ticks]
+                answer = dynamodb.batch_write_item(RequestItems={TABLE_NAME: puts})
+                refused = answer.get("UnprocessedItems", {}).get(TABLE_NAME, [])
+                items = [put["PutRequest"]["Item"] for put in refused]
+                keys = {(item["symbol"]["S"], item["timestamp"]["S"]) for item in items}
+                if not (ticks := [tick for tick in ticks if tick.key in keys]):
+                    break
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+        if len(ticks) == 1:
+            return [(ticks[0], str(error))]
+        return [each for tick in ticks for each in put_ticks([tick])]  # one is to blame: find out which
+    return [(tick, "") for tick in ticks]
 
 
-def put_object(position: int, key: str, body: bytes) -> list[int]:
+def write_lane(calls: list[list[Tick]]) -> list[tuple[Tick, str]]:
+    """Make the calls of a lane up to the first that fails; returns the ticks not written, like put_ticks."""
+    unwritten = []
+    for number, ticks in enumerate(calls):
+        unwritten += put_ticks(ticks)
+        if not all(reason for _, reason in unwritten):
+            return unwritten + [(tick, "") for tick in chain.from_iterable(calls[number + 1 :])]
+    return unwritten
+
+
+def put_object(position_key_body: tuple[int, str, bytes]) -> list[int]:
     """Put an object; returns the position in the batch to go on from if that failed."""
-    return [position] if attempt(s3.put_object, Bucket=BUCKET_NAME, Key=key, Body=body) is None else []
+    position, key, body = position_key_body
+    with tolerate_transient_errors(key):
+        s3.put_object(Bucket=BUCKET_NAME, Key=key, Body=body)
+        return []
+    return [position]
 
 
 def report(**metrics: int) -> None:
@@ -223,27 +267,30 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[s
     if not isinstance(records, list) or not all(isinstance(r, dict) and "kinesis" in r for r in records):
         raise ValueError("not a Kinesis event (Records[].kinesis): add a Kinesis trigger on the data stream")
     ticks: dict[tuple[str, str], Tick] = {}
-    rejects = []
+    rejects: dict[int, str] = {}
     for position, record in enumerate(records):
         try:
             fields, line = parse_tick(record["kinesis"]["data"])
-            tick = Tick(position, (fields["symbol"], fields["timestamp"]), build_item(fields), line)
-            ticks.pop(tick.key, None)  # of two ticks with one key the later one counts, in its own place
-            ticks[tick.key] = tick
-        except Reject as reason:
-            logger.warning("rejected %s: %s", record["kinesis"]["sequenceNumber"], reason)
-            rejects.append((position, *build_reject(record, str(reason))))
+            key = fields["symbol"], fields["timestamp"]
+            turn = ticks[key].turn if key in ticks else position
+            ticks[key] = Tick(position, turn, key, build_item(fields), line)
+        except Exception as error:  # also one that nobody foresaw: this record would cause it each time
+            rejects[position] = str(error) if isinstance(error, Reject) else repr(error)
 
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        writes = pool.map(write_chain, build_chains(ticks.values()))
-        puts = pool.map(lambda reject: put_object(*reject), rejects)
-        failed = [position for positions in (*writes, *puts) for position in positions]
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        unwritten = list(chain.from_iterable(pool.map(write_lane, build_lanes(ticks.values()))))
+        failed = [tick.turn for tick, reason in unwritten if not reason]
+        rejects |= {tick.position: reason for tick, reason in unwritten if reason}
+        for position, reason in rejects.items():
+            logger.warning("rejected %s: %s", records[position]["kinesis"]["sequenceNumber"], reason)
+        objects = [build_reject(position, records[position], reason) for position, reason in rejects.items()]
+        failed += chain.from_iterable(pool.map(put_object, objects))
         # Lambda goes on from the lowest failure: what comes after it is archived when it comes again.
-        stored = [tick for tick in ticks.values() if tick.position < min(failed, default=len(records))]
-        puts = pool.map(lambda archive: put_object(*archive), build_archive(stored, records))
-        failed += [position for positions in puts for position in positions]
+        end = min(failed, default=len(records))
+        stored = sorted(t for t in ticks.values() if t.position < end and t.position not in rejects)
+        failed += chain.from_iterable(pool.map(put_object, build_archive(stored, records)))
 
-    live = [tick.key[1] for tick in stored if "history" not in tick.item]
+    live = [tick.key[1] for tick in stored if not is_history(tick.item)]
     lag = int((time.time() - datetime.fromisoformat(min(live)).timestamp()) * 1000) if live else 0
     again = records[min(failed) :] if failed else []
     report(Records=len(records), Ticks=len(stored), Rejects=len(rejects), Retries=len(again), Lag=lag)

@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import random
+import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -238,6 +239,14 @@ POISON = {
     ),
     "400 KB": (with_fields(note="x" * 400 * 1024), "too large for DynamoDB: "),
     "400 KB of 2-byte letters": (with_fields(note="é" * 205 * 1024), "too large for DynamoDB: "),
+    "400 KB of names of 2-byte letters": (
+        with_fields(**{f"{'é' * 100}{number:04}": True for number in range(2000)}),
+        "too large for DynamoDB: ",
+    ),
+    "400 KB of numbers of one digit": (
+        with_fields(**{f"n{number:05}": 1 for number in range(54_000)}),
+        "too large for DynamoDB: ",
+    ),
     "timestamp without milliseconds": (
         with_fields(timestamp="2026-11-20T19:00:00Z"),
         "timestamp must look like 2026-11-22T15:58:22.123Z, not '2026-11-20T19:00:00Z'",
@@ -298,6 +307,40 @@ def test_lambda_handler_odd_symbol_is_stored(process_stock_data, ticks_table, sy
 # --- Failures ----------------------------------------------------------------------------------------
 
 
+def test_lambda_handler_error_that_nobody_foresaw_rejects_its_record_alone(
+    process_stock_data, ticks_table, bucket, monkeypatch
+):
+    build_item = process_stock_data.build_item
+
+    def fail_on_msft(tick: dict) -> dict:
+        return build_item(tick) if tick["symbol"] != "MSFT" else {}["no such key"]
+
+    monkeypatch.setattr(process_stock_data, "build_item", fail_on_msft)
+    ticks = [make_tick("AAPL"), make_tick("MSFT"), make_tick("IBM")]
+    assert invoke(process_stock_data, *map(encode, ticks)) == SUCCESS
+    assert sorted(key[0] for key in stored(ticks_table)) == ["AAPL", "IBM"]
+    assert list(archived(bucket).values()) == [[ticks[0], ticks[2]]]
+    (reject,) = rejected(bucket).values()
+    assert reject["reason"] == "KeyError('no such key')"
+    assert base64.b64decode(reject["payload"]) == encode(ticks[1])
+
+
+def test_lambda_handler_item_that_dynamodb_finds_invalid_is_rejected_alone(
+    process_stock_data, ticks_table, bucket, faults
+):
+    faults.plan = lambda operation, body, count: "invalid" if b'"MSFT"' in body else None
+    ticks = [make_tick(symbol, minute) for minute in range(2) for symbol in ("AAPL", "MSFT", "IBM")]
+    ticks += [make_tick("ZM", minute, history=True) for minute in range(30)]
+    assert invoke(process_stock_data, *map(encode, ticks)) == SUCCESS
+    assert len(stored(ticks_table)) == 34
+    assert [[line["symbol"] for line in lines] for lines in archived(bucket).values()] == [
+        ["AAPL", "IBM"] * 2 + ["ZM"] * 30
+    ]
+    rejects = rejected(bucket).values()
+    assert [base64.b64decode(reject["payload"]) for reject in rejects] == [encode(ticks[1]), encode(ticks[4])]
+    assert all("ValidationException" in reject["reason"] for reject in rejects)
+
+
 def only(*operations: str, fault: str, times: int = 1000):
     """A plan that fails these operations, each request so many times."""
     return lambda operation, body, count: fault if operation in operations and count <= times else None
@@ -335,37 +378,48 @@ def test_lambda_handler_short_failure_is_ridden_out(process_stock_data, ticks_ta
 def test_lambda_handler_failed_write_is_reported_and_only_what_is_before_it_is_archived(
     process_stock_data, ticks_table, bucket, faults, fault
 ):
-    ticks = [make_tick("AAPL"), make_tick("MSFT"), *(make_tick("IBM", minute) for minute in range(30))]
-    ticks.insert(0, make_tick("ZM"))
-    faults.plan = lambda operation, body, count: fault if b'"ZM"' in body or b'"MSFT"' in body else None
-    result = invoke(process_stock_data, *map(encode, ticks[1:] + ticks[:1]))
-    # AAPL and the first 24 of IBM are one chunk, then 6 of IBM with MSFT and ZM.
-    assert result == failure(1)
-    assert list(archived(bucket).values()) == [[ticks[1]]]
+    ticks = [make_tick(symbol, minute) for minute in range(2) for symbol in ("AAPL", "MSFT", "IBM")]
+    second = ticks[3]["timestamp"].encode()
+    faults.plan = lambda operation, body, count: (
+        fault if operation == "BatchWriteItem" and second in body else None
+    )
+    assert invoke(process_stock_data, *map(encode, ticks)) == failure(3)
+    assert list(archived(bucket).values()) == [ticks[:3]]
     faults.plan = only(fault="")
-    assert invoke(process_stock_data, *map(encode, ticks[1:] + ticks[:1])) == SUCCESS
-    assert len(stored(ticks_table)) == 33
+    assert invoke(process_stock_data, *map(encode, ticks[3:])) == SUCCESS
+    assert len(stored(ticks_table)) == 6
 
 
-def test_lambda_handler_after_a_failed_chunk_the_symbol_waits(process_stock_data, ticks_table, faults):
+def test_lambda_handler_after_a_failed_tick_the_symbol_waits(process_stock_data, ticks_table, faults):
     ticks = [make_tick("AAPL", minute) for minute in range(60)]
     faults.plan = lambda operation, body, count: (
         "throttled" if ticks[30]["timestamp"].encode() in body else None
     )
-    assert invoke(process_stock_data, *map(encode, ticks)) == failure(25)
-    assert sorted(key[1] for key in stored(ticks_table)) == [tick["timestamp"] for tick in ticks[:25]]
+    assert invoke(process_stock_data, *map(encode, ticks)) == failure(30)
+    assert sorted(key[1] for key in stored(ticks_table)) == [tick["timestamp"] for tick in ticks[:30]]
 
 
-def test_lambda_handler_symbols_that_wait_with_a_failed_chunk_are_reported_too(
+def test_lambda_handler_live_tick_waits_for_failed_history_of_its_symbol(
     process_stock_data, ticks_table, bucket, faults
 ):
-    """ZM shares a call with the last tick of AAPL, which waits for the call before."""
-    early = [make_tick("ZM", minute) for minute in range(3)]
-    ticks = early + [make_tick("AAPL", minute) for minute in range(26)]
+    ticks = [make_tick(minute=100), *(make_tick(minute=minute, history=True) for minute in range(30))]
+    ticks += [make_tick(minute=101)]
+    faults.plan = lambda operation, body, count: "throttled" if b'"history"' in body else None
+    assert invoke(process_stock_data, *map(encode, ticks)) == failure(1)
+    assert [key[1] for key in stored(ticks_table)] == [ticks[0]["timestamp"]]
+    assert list(archived(bucket).values()) == [ticks[:1]]
+
+
+def test_lambda_handler_failed_duplicate_is_reported_in_the_place_of_the_first(
+    process_stock_data, ticks_table, bucket, faults
+):
+    first, other = make_tick(minute=1), make_tick(minute=2)
     faults.plan = only("BatchWriteItem", fault="throttled")
-    assert invoke(process_stock_data, *map(encode, ticks)) == failure(0)
-    assert archived(bucket) == {}
-    assert stored(ticks_table) == {}
+    assert invoke(process_stock_data, *map(encode, (make_tick(), first, other, first))) == failure(0)
+    faults.plan = lambda operation, body, count: "throttled" if first["timestamp"].encode() in body else None
+    assert invoke(process_stock_data, *map(encode, (make_tick(), first, other, first))) == failure(1)
+    assert [key[1] for key in stored(ticks_table)] == [make_tick()["timestamp"]]
+    assert list(archived(bucket).values()) == [[make_tick()]]
 
 
 def test_lambda_handler_failed_archive_is_reported(process_stock_data, ticks_table, bucket, faults):
@@ -504,13 +558,13 @@ def test_lambda_handler_under_any_schedule_keeps_every_record_once(
 
 
 @pytest.mark.parametrize("fault", ["killed", "killed_after"])
-@pytest.mark.parametrize("call", range(1, 7))
+@pytest.mark.parametrize("call", range(1, 19))
 def test_lambda_handler_killed_at_any_call_leaves_nothing_out_after_the_retry(
     process_stock_data, ticks_table, bucket, faults, fault, call
 ):
     ticks = [make_tick(symbol, minute) for minute in range(15) for symbol in ("AAPL", "MSFT", "IBM", "ZM")]
     payloads = [*map(encode, ticks), b"poison", encode(make_tick("BTC-USD", 6 * 60))]
-    # 61 ticks and 1 reject: three chunks, one object of rejects and two of the archive
+    # 15 puts of a tick each of four symbols, one with BTC-USD; one object of rejects and two of the archive
     faults.plan = lambda operation, body, count: fault if sum(faults.calls.values()) == call else None
     with pytest.raises(Killed):
         invoke(process_stock_data, *payloads)
@@ -561,9 +615,10 @@ def test_lambda_handler_counts_what_lambda_will_send_again(process_stock_data, f
     assert (line["Ticks"], line["Retries"]) == (0, 4)
 
 
-def test_lambda_handler_history_does_not_count_as_lag(process_stock_data, capsys):
-    invoke(process_stock_data, encode(make_tick(history=True)))
-    assert [line.get("Lag", 0) for line in metrics(capsys.readouterr().out)] == [0]
+@pytest.mark.parametrize(("history", "lag"), [(True, 0), (False, 3_600_000), (None, 3_600_000)])
+def test_lambda_handler_history_does_not_count_as_lag(process_stock_data, capsys, history, lag):
+    invoke(process_stock_data, with_fields(history=history))
+    assert [line.get("Lag", 0) for line in metrics(capsys.readouterr().out)] == [lag]
 
 
 @pytest.mark.parametrize("name", ["TABLE_NAME", "BUCKET_NAME"])
@@ -590,7 +645,79 @@ def test_lambda_handler_other_event_says_which_trigger_it_expects(process_stock_
         process_stock_data.lambda_handler(event, None)
 
 
-def test_lambda_handler_makes_few_calls(process_stock_data, faults):
-    ticks = [make_tick(f"S{number}", minute) for minute in range(25) for number in range(20)]
-    invoke(process_stock_data, *map(encode, ticks))
-    assert faults.calls == {"BatchWriteItem": 20, "PutObject": 1}
+@pytest.mark.parametrize(
+    ("symbols", "minutes", "history", "calls"),
+    [(500, 1, None, 20), (20, 25, None, 25), (1, 500, True, 20), (20, 25, True, 20), (1, 60, None, 60)],
+)
+def test_lambda_handler_makes_few_calls(process_stock_data, faults, symbols, minutes, history, calls):
+    ticks = [
+        make_tick(f"S{number}", minute, history=history)
+        for minute in range(minutes)
+        for number in range(symbols)
+    ]
+    assert invoke(process_stock_data, *map(encode, ticks)) == SUCCESS
+    assert faults.calls == {"BatchWriteItem": calls, "PutObject": len({t["timestamp"][:10] for t in ticks})}
+
+
+# --- Order ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def put_calls(faults) -> list[list[dict]]:
+    """The items of each BatchWriteItem that is made from now on."""
+    calls: list[list[dict]] = []
+
+    def plan(operation: str, body: bytes, count: int) -> None:
+        if operation == "BatchWriteItem":
+            (puts,) = json.loads(body)["RequestItems"].values()
+            calls.append([plain(put["PutRequest"]["Item"]) for put in puts])
+
+    faults.plan = plan
+    return calls
+
+
+def test_lambda_handler_call_holds_one_live_tick_a_symbol_and_symbols_stay_in_order(
+    process_stock_data, put_calls
+):
+    rng = random.Random(13)
+    ticks = [
+        make_tick(f"S{number}", minute, history=rng.choice([None, None, False, True]))
+        for number in range(60)
+        for minute in range(rng.randint(1, 9))
+    ]
+    assert invoke(process_stock_data, *map(encode, ticks)) == SUCCESS
+    for items in put_calls:
+        live = [item["symbol"] for item in items if not item.get("history")]
+        assert len(live) == len(set(live))
+        assert len(items) <= 25
+    sent: dict[str, list[str]] = {}
+    for item in (item for items in put_calls for item in items):
+        sent.setdefault(item["symbol"], []).append(item["timestamp"])
+    assert all(times == sorted(times) for times in sent.values())
+    assert sum(map(len, sent.values())) == len(ticks)
+
+
+def test_lambda_handler_duplicate_takes_the_place_of_the_first(process_stock_data, put_calls):
+    first, other, later = make_tick(volume=1), make_tick(minute=1), make_tick(volume=2)
+    assert invoke(process_stock_data, *map(encode, (first, other, later))) == SUCCESS
+    assert [[(item["timestamp"], item["volume"]) for item in items] for items in put_calls] == [
+        [(first["timestamp"], 2)],
+        [(other["timestamp"], 12345)],
+    ]
+
+
+def test_lambda_handler_has_several_calls_in_flight(process_stock_data, monkeypatch):
+    in_flight = threading.Barrier(4)
+
+    def batch_write_item(**_: object) -> dict:
+        in_flight.wait(timeout=10)
+        return {}
+
+    monkeypatch.setattr(process_stock_data.dynamodb, "batch_write_item", batch_write_item)
+    ticks = [make_tick(f"S{number}") for number in range(100)]
+    assert invoke(process_stock_data, *map(encode, ticks)) == SUCCESS
+
+
+def test_clients_have_a_connection_for_each_thread(process_stock_data):
+    for client in (process_stock_data.dynamodb, process_stock_data.s3):
+        assert client.meta.config.max_pool_connections == process_stock_data.THREADS

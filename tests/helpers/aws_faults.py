@@ -35,7 +35,7 @@ class FaultyAws:
     `plan` takes the operation, the request's body and how often this very request has come, and names the
     fault, or gives None:
 
-    - throttled, error, denied: AWS refuses; nothing has happened
+    - throttled, error, denied, invalid: AWS refuses; nothing has happened
     - unreachable: no connection; nothing has happened
     - lost: it has happened, but the answer never comes
     - partial: BatchWriteItem leaves every second item unprocessed
@@ -72,7 +72,7 @@ class FaultyAws:
                 raise Killed(operation)
             if fault == "unreachable":
                 raise ConnectTimeoutError(endpoint_url=request.url)
-            if fault in ("throttled", "error", "denied"):
+            if fault in ("throttled", "error", "denied", "invalid"):
                 return refuse(service, request, fault)
             if fault == "partial" and operation == "BatchWriteItem":
                 return leave_half(lambda: moto(stubber, event_name, request, **rest), request)
@@ -107,11 +107,12 @@ def seeded(seed: float, faults: dict[str, float]) -> Callable[[str, bytes, int],
 
 
 def refuse(service: str, request: AWSPreparedRequest, fault: str) -> AWSResponse:
-    """The answer of a service that throttles, has an error of its own or denies access."""
+    """The answer of a service that throttles, has an error of its own, denies access or finds a fault."""
     status, code = {
         "throttled": THROTTLED[service],
         "error": (500, "InternalServerError"),
         "denied": (403 if service == "s3" else 400, "AccessDeniedException"),
+        "invalid": (400, "ValidationException"),
     }[fault]
     if service == "dynamodb":
         body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": fault})
