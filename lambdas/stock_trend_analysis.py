@@ -40,6 +40,8 @@ RETENTION_SECONDS = int(os.environ.get("RETENTION_DAYS") or "30") * 86_400
 
 LEGEND = f"BUY, SELL: the average of {SMA_SHORT} ticks has crossed above, below that of {SMA_LONG} ticks."
 LOOKBACK = 500  # ticks, in search of the last one at which the averages differed
+NEEDED = "#timestamp, price, change_percent, exchange_timezone, fetched_at, history"  # of the ticks before
+THREADS = 16  # AWS calls in flight
 EXACT, STORABLE = Context(prec=500), Context(prec=38)  # any sum of DynamoDB's numbers; such a number
 TIMESTAMP = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # how the error codes begin
@@ -47,10 +49,21 @@ THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # how the erro
 logger = logging.getLogger()
 logger.setLevel(logging.INFO)
 config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=5)
-config = config.merge(Config(parameter_validation=False, user_agent="StockTrendAnalysis"))  # saves CPU time
+config = config.merge(Config(max_pool_connections=THREADS, user_agent="StockTrendAnalysis"))
+config = config.merge(Config(parameter_validation=False))  # saves CPU time
 dynamodb = boto3.client("dynamodb", config=config)
 # A Publish without an answer may have been sent: whether it is repeated is for the alert's status to say.
 sns = boto3.client("sns", config=config.merge(Config(retries={"total_max_attempts": 1})))
+
+
+def read_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Read the answer to a Query as the JSON that it is: botocore would look at each value of it in turn."""
+    if response_dict["status_code"] == 200:
+        customized_response_dict |= json.loads(response_dict["body"])
+        response_dict["body"] = b"{}"
+
+
+dynamodb.meta.events.register("before-parse.dynamodb.Query", read_page)
 
 
 def is_tick(item: dict[str, dict]) -> bool:
@@ -61,6 +74,17 @@ def is_tick(item: dict[str, dict]) -> bool:
         return is_timed and "N" in item["price"] and "N" in item["change_percent"]
     except (KeyError, ValueError):
         return False
+
+
+def is_history(item: dict[str, dict]) -> bool:
+    """True for a tick that fills in the past."""
+    return item.get("history") == {"BOOL": True}
+
+
+def is_fresh(item: dict[str, dict]) -> bool:
+    """True for a tick whose signals are published: live, and fetched within ALERT_MAX_AGE_MINUTES."""
+    fetched_at = datetime.fromisoformat(item.get("fetched_at", item["timestamp"])["S"])
+    return not is_history(item) and not 0 < MAX_AGE_SECONDS < time.time() - fetched_at.timestamp()
 
 
 def anomaly_id(item: dict[str, dict]) -> str | None:
@@ -84,11 +108,11 @@ class History:
         self.items, self.prices = [], []
         self.query = {"TableName": TABLE_NAME, "ConsistentRead": True, "ScanIndexForward": False}
         self.query["KeyConditionExpression"] = "symbol = :symbol AND #timestamp <= :until"
-        self.query["ProjectionExpression"] = "#timestamp, price, change_percent, exchange_timezone"
+        self.query["ProjectionExpression"] = NEEDED
         self.query["ExpressionAttributeNames"] = {"#timestamp": "timestamp"}
         self.query["ExpressionAttributeValues"] = {":symbol": {"S": symbol}, ":until": {"S": until}}
 
-    def reach(self, count: int) -> bool:
+    def load(self, count: int) -> bool:
         """Read until there are so many ticks; False if the table has fewer."""
         while len(self.items) < count and not self.is_complete:
             page = dynamodb.query(**self.query, Limit=self.page_size)
@@ -102,7 +126,7 @@ class History:
 
     def spread(self, place: int) -> Decimal | None:
         """Short minus long average, times both lengths so that it is exact; None with too few ticks."""
-        if not self.reach(place + SMA_LONG):
+        if not self.load(place + SMA_LONG):
             return None
         prices = self.prices[place : place + SMA_LONG]
         return SMA_LONG * sum(prices[:SMA_SHORT]) - SMA_SHORT * sum(prices)
@@ -112,38 +136,48 @@ class History:
 
         A touch that turns back is none; leaving equality is one if it lasted for LOOKBACK or all the ticks.
         """
-        if not self.reach(place + 1 + SMA_LONG) or not (spread := self.spread(place)):
+        if not self.load(place + 1 + SMA_LONG) or not (spread := self.spread(place)):
             return None
         earlier = (self.spread(place + back) for back in range(1, LOOKBACK + 1))
         before = next((each for each in earlier if each != 0), None) or 0
         return None if spread * before > 0 else "BUY" if spread > 0 else "SELL"
 
-    def alerts(self, place: int) -> list[dict[str, Any]]:
-        """The alerts on a tick: its crossover, and its anomaly unless the tick before had the same."""
-        timestamp, signal = self.items[place]["timestamp"]["S"], self.crossover(place)
+    def alerts(self, place: int, image: dict[str, dict]) -> list[dict[str, Any]]:
+        """The alerts on a tick: its crossover, and its anomaly unless ticks before it have told the same."""
+        timestamp, signal = image["timestamp"]["S"], self.crossover(place)
         keys = {signal: f"{timestamp}#{signal}"} if signal else {}
-        anomaly = anomaly_id(self.items[place])
-        if anomaly and not (self.reach(place + 2) and anomaly_id(self.items[place + 1]) == anomaly):
-            keys["ANOMALY"] = anomaly
-        price, change = self.prices[place], Decimal(self.items[place]["change_percent"]["N"])
-        text = f"{self.symbol} at {price} ({change:+.2f}% since the previous close)"
+        if anomaly := anomaly_id(image):
+            self.load(place + 3)
+            before = [tick for tick in self.items[place + 1 : place + 3] if anomaly_id(tick) == anomaly]
+            if (
+                sum(is_fresh(tick) or is_history(image) for tick in before) < 2
+            ):  # one may be late, or replaced
+                keys["ANOMALY"] = anomaly
+        if not keys:
+            return []
+        price, change = Decimal(image["price"]["N"]), Decimal(image["change_percent"]["N"])
+        text = f"{self.symbol} at {price:f} ({change:+.2f}% since the previous close)"
         tick = {"symbol": self.symbol, "timestamp": timestamp, "price": price, "change_percent": change}
         for name, length in (("sma_short", SMA_SHORT), ("sma_long", SMA_LONG)):
-            if keys and self.reach(place + length):
-                tick[name] = STORABLE.plus(round(sum(self.prices[place : place + length]) / length, 4))
-                text += f", SMA-{length} {tick[name]}"
+            if self.load(place + length):
+                mean = sum(self.prices[place : place + length]) / length
+                tick[name] = STORABLE.plus(round(mean, max(4, 6 - mean.adjusted())))
+                text += f", SMA-{length} {tick[name]:f}"
+        if (delay := Decimal(image.get("delay_minutes", {}).get("N", "0"))) > 0:
+            text += f", {delay:f} min delayed"
         return [tick | {"signal": s, "alert_id": key, "message": f"{s} {text}"} for s, key in keys.items()]
 
 
 @contextmanager
-def surviving(what: str) -> Iterator[None]:
-    """Log a failure that may pass: no answer, throttled, an error of AWS's own. Any other is raised."""
+def tolerate_transient_errors(what: str) -> Iterator[None]:
+    """Log an error that may pass and leave the block: botocore has retried already. Raise any other error."""
     try:
         yield
-    except (ClientError, ConnectionError, HTTPClientError) as error:
-        response = getattr(error, "response", None) or {"ResponseMetadata": {"HTTPStatusCode": 500}}
-        is_theirs = response["ResponseMetadata"]["HTTPStatusCode"] >= 500
-        if not is_theirs and not response["Error"]["Code"].startswith(THROTTLED):
+    except (ConnectionError, HTTPClientError) as error:  # no answer
+        logger.warning("%s: %s", what, error)
+    except ClientError as error:
+        is_theirs = error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+        if not is_theirs and not error.response["Error"]["Code"].startswith(THROTTLED):
             raise
         logger.warning("%s: %s", what, error)
 
@@ -161,20 +195,27 @@ def cools_down(alert: dict[str, Any]) -> bool:
 
 
 def store(alert: dict[str, Any], image: dict[str, dict]) -> str:
-    """Put an alert, its status decided here once, unless it is there; returns its status in the table."""
-    age = time.time() - datetime.fromisoformat(image.get("fetched_at", image["timestamp"])["S"]).timestamp()
-    status = "historical" if "history" in image or 0 < MAX_AGE_SECONDS < age else "pending"
+    """Put an alert, its status decided here once, unless it is there; returns its status in the table.
+
+    An anomaly that was only recorded makes way for one to be published. One that another tick has raised is
+    "known": that tick publishes it, if need be when its batch comes again.
+    """
+    status = "pending" if is_fresh(image) else "historical"
     if status == "pending" and COOLDOWN and alert["signal"] != "ANOMALY" and cools_down(alert):
         status = "muted"
     expires_at = int(datetime.fromisoformat(alert["timestamp"]).timestamp()) + RETENTION_SECONDS
     fields = alert | {"status": status, "expires_at": expires_at}
     item = {name: {"S" if isinstance(value, str) else "N": str(value)} for name, value in fields.items()}
-    unless_there = {"ConditionExpression": "attribute_not_exists(alert_id)"}
-    unless_there["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    replaced = "historical" if alert["signal"] == "ANOMALY" and status == "pending" else "none"
+    condition = {"ConditionExpression": "attribute_not_exists(alert_id) OR #status = :replaced"}
+    condition["ExpressionAttributeNames"] = {"#status": "status"}
+    condition["ExpressionAttributeValues"] = {":replaced": {"S": replaced}}
+    condition["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
     try:
-        dynamodb.put_item(TableName=ALERTS_TABLE_NAME, Item=item, **unless_there)
+        dynamodb.put_item(TableName=ALERTS_TABLE_NAME, Item=item, **condition)
     except dynamodb.exceptions.ConditionalCheckFailedException as error:
-        return error.response["Item"]["status"]["S"]
+        known = error.response["Item"]
+        return known["status"]["S"] if known["timestamp"] == item["timestamp"] else "known"
     return status
 
 
@@ -188,7 +229,7 @@ def publish(position: int, alert: dict[str, Any]) -> list[int]:
     change = {"UpdateExpression": "SET #status = :sent", "ExpressionAttributeNames": {"#status": "status"}}
     change["ExpressionAttributeValues"] = {":sent": {"S": "sent"}}
     key = {name: {"S": alert[name]} for name in ("symbol", "alert_id")}
-    with surviving(alert["message"]):
+    with tolerate_transient_errors(alert["message"]):
         sns.publish(TopicArn=SNS_TOPIC_ARN, MessageStructure="json", MessageAttributes=attributes, **message)
         dynamodb.update_item(TableName=ALERTS_TABLE_NAME, Key=key, **change)
         return []
@@ -197,23 +238,23 @@ def publish(position: int, alert: dict[str, Any]) -> list[int]:
 
 def judge(symbol: str, new: dict[str, tuple[int, dict]]) -> tuple[list[tuple[int, dict]], list[int]]:
     """Judge new ticks (position, image by timestamp), store the alerts; those pending, the positions left."""
-    todo, pending = sorted(new), {}
+    todo, pending = sorted(new), []
     history = History(symbol, todo[-1], len(todo) + SMA_LONG)
-    with surviving(symbol), localcontext(EXACT):
-        while history.reach(len(history.items) + 1) and history.items[-1]["timestamp"]["S"] > todo[0]:
+    with tolerate_transient_errors(symbol), localcontext(EXACT):
+        while history.load(len(history.items) + 1) and history.items[-1]["timestamp"]["S"] > todo[0]:
             pass  # a late tick may lie further back
         places = {item["timestamp"]["S"]: place for place, item in enumerate(history.items)}
-        if not history.reach(SMA_LONG + 1):
+        if not history.load(SMA_LONG + 1):
             logger.info("%s: %d of %d ticks", symbol, len(history.items), SMA_LONG + 1)
         while todo:
             position, image = new[todo[0]]
-            for alert in history.alerts(places[todo[0]]) if todo[0] in places else ():  # else deleted since
+            for alert in history.alerts(places[todo[0]], image) if todo[0] in places else ():  # else deleted
                 status = store(alert, image)
                 logger.info("%s: %s", status, alert["message"])
-                if status == "pending":  # a day's second anomaly finds the first one pending still
-                    pending.setdefault(alert["alert_id"], (position, alert))
+                if status == "pending":
+                    pending.append((position, alert))
             del todo[0]
-    return list(pending.values()), [new[timestamp][0] for timestamp in todo]
+    return pending, [new[timestamp][0] for timestamp in todo]
 
 
 def report(**metrics: int) -> None:
@@ -237,13 +278,13 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[s
             new.setdefault(image["symbol"]["S"], {}).setdefault(image["timestamp"]["S"], (position, image))
         elif image:
             logger.warning("not a tick, passed over: %s", record["dynamodb"].get("Keys"))
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
         judged = list(pool.map(judge, new, new.values()))
         pending = [alert for alerts, _ in judged for alert in alerts]
         sent = pool.map(lambda alert: publish(*alert), pending)
         unsent = [position for positions in sent for position in positions]
     first = min([*unsent, *(position for _, left in judged for position in left)], default=len(records))
-    live = [at for ticks in new.values() for at, (_, image) in ticks.items() if "history" not in image]
+    live = [at for ticks in new.values() for at, (_, image) in ticks.items() if not is_history(image)]
     lag = int((time.time() - datetime.fromisoformat(min(live)).timestamp()) * 1000) if live else 0
     report(Records=len(records), Alerts=len(pending) - len(unsent), Retries=len(records) - first, Lag=lag)
     again = [record["dynamodb"]["SequenceNumber"] for record in records[first : first + 1]]

@@ -6,20 +6,22 @@ import csv
 import json
 import logging
 import random
+import threading
 import time
-from bisect import bisect_right, insort
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import ModuleType, SimpleNamespace
 
-import pandas as pd
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from helpers.aws_faults import FaultyAws, Killed, seeded
 from helpers.checkout import ROOT
+from helpers.crossings import crossings, prices_around
+from helpers.memory_dynamodb import MemoryDynamoDB
 from helpers.mocked_aws import Table, Topic, resource
 from helpers.parts import parts
 from helpers.stream_driver import EventSourceMapping, dynamodb_record, sequence_number
@@ -88,20 +90,6 @@ def now(clock) -> None:
 UP_DOWN_UP = [100] * 20 + [101, 101, 101, 95, 95, 95, 95, 110, 110]
 
 
-def crossings(prices: list) -> dict[int, str]:
-    """BUY and SELL by position, found with pandas on whole numbers, so that equality is equality."""
-    scaled = pd.Series([int(Decimal(str(price)) * 10**6) for price in prices], dtype="int64")
-    spread = 20 * scaled.rolling(5).sum() - 5 * scaled.rolling(20).sum()
-    spread = spread[19:]
-    side = spread.where(spread == 0, spread / spread.abs())
-    last = side.where(side != 0).ffill(limit=499).shift()
-    signals = {}
-    for position in side.index[1:]:
-        if side[position] and (pd.isna(last[position]) or last[position] != side[position]):
-            signals[int(position)] = "BUY" if side[position] > 0 else "SELL"
-    return signals
-
-
 def expected_ids(prices: list, items: list[dict]) -> dict[str, int]:
     """The alert_ids of the crossovers, and their positions."""
     return {f"{items[at]['timestamp']['S']}#{signal}": at for at, signal in crossings(prices).items()}
@@ -165,6 +153,17 @@ def test_lambda_handler_message_reads_well_everywhere(
     }
 
 
+@pytest.mark.parametrize(("delay", "text"), [({"N": "15"}, ", 15 min delayed"), ({"N": "0"}, ""), (None, "")])
+def test_lambda_handler_message_says_that_the_quote_is_delayed(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now, delay, text
+):
+    item = make_item(change=6, delay_minutes=delay)
+    put_all(ticks_table, [item])
+    invoke(stock_trend_analysis, [item])
+    (envelope,) = topic.messages()
+    assert envelope["Subject"] == f"ANOMALY AAPL at 100 (+6.00% since the previous close){text}"
+
+
 @pytest.mark.parametrize(
     ("ticks", "signals"),
     [
@@ -187,67 +186,27 @@ def test_crossings_reference_needs_a_tick_before_the_first_averages():
     assert crossings([100] * 19 + [101]) == {}
 
 
-class FakeTable:
-    """The calls that the handler makes, answered in memory: with moto a thousand series take minutes."""
-
-    class exceptions:
-        class ConditionalCheckFailedException(Exception):
-            def __init__(self, item: dict) -> None:
-                self.response = {"Item": item}
-
-    def __init__(self) -> None:
-        self.ticks: dict[str, list[tuple[str, dict]]] = {}
-        self.alerts: dict[tuple[str, str], dict] = {}
-        self.messages: list[dict] = []
-        self.queries = 0
-
-    def put_tick(self, item: dict) -> None:
-        insort(
-            self.ticks.setdefault(item["symbol"]["S"], []), (item["timestamp"]["S"], item), key=lambda t: t[0]
-        )
-
-    def query(self, *, ExpressionAttributeValues, Limit, ExclusiveStartKey=None, **_) -> dict:
-        ticks = self.ticks[ExpressionAttributeValues[":symbol"]["S"]]
-        until = ExclusiveStartKey or ExpressionAttributeValues[":until"]["S"]
-        end = bisect_right(ticks, until, key=lambda tick: tick[0]) - (ExclusiveStartKey is not None)
-        page = ticks[max(end - Limit, 0) : end][::-1]
-        self.queries += 1
-        answer = {"Items": [item for _, item in page]}
-        return answer | ({"LastEvaluatedKey": page[-1][0]} if len(page) == Limit else {})
-
-    def put_item(self, *, Item, **_) -> None:
-        key = Item["symbol"]["S"], Item["alert_id"]["S"]
-        if key in self.alerts:
-            raise self.exceptions.ConditionalCheckFailedException(self.alerts[key])
-        self.alerts[key] = Item
-
-    def publish(self, **message) -> None:
-        self.messages.append(message)
-
-    def update_item(self, *, Key, ExpressionAttributeValues, **_) -> None:
-        key = Key["symbol"]["S"], Key["alert_id"]["S"]
-        self.alerts[key] = self.alerts[key] | {"status": ExpressionAttributeValues[":sent"]}
-
-
 def random_prices(rng: random.Random) -> list[float]:
     """Prices of one character: a walk, coarse steps with many equalities, flat stretches, a few levels."""
     count, kind = rng.randint(15, 90), rng.randrange(4)
-    price, prices = float(rng.choice([1, 30, 250, 60_000])), []
+    price, prices = rng.choice([1.234e-05, 0.0007, 1.08, 30, 250, 60_000]), []
     while len(prices) < count:
         if kind == 0:
             price *= 1 + rng.gauss(0, 0.002)
         elif kind == 1:
-            price += rng.choice([-0.01, 0, 0, 0, 0.01])
+            price *= 1 + rng.choice([-0.0001, 0, 0, 0, 0.0001])
         elif kind == 2 and rng.random() < 0.1:
             prices += [price] * rng.randint(5, 40)
             price *= 1 + rng.gauss(0, 0.01)
         elif kind == 3:
             price = rng.choice([100, 100, 101, 99, 102])
-        prices.append(round(max(price, 0.01), 4))
+        prices.append(round(price, 4) if price >= 1000 else float(f"{price:.7g}"))
     return prices[:count]
 
 
-def deliver_in_batches(handler: ModuleType, table: FakeTable, items: list[dict], rng: random.Random) -> None:
+def deliver_in_batches(
+    handler: ModuleType, table: MemoryDynamoDB, items: list[dict], rng: random.Random
+) -> None:
     """Batches of any size; in some the table is ahead; some come twice or again from further back."""
     start = 0
     while start < len(items):
@@ -276,7 +235,7 @@ def test_lambda_handler_crossovers_of_1000_series_equal_the_reference(
     handler, total = stock_trend_analysis, 0
     monkeypatch.setattr(handler, "MAX_AGE_SECONDS", 0)
     for seed in range(part * 250, part * 250 + 250):
-        rng, table = random.Random(seed), FakeTable()
+        rng, table = random.Random(seed), MemoryDynamoDB()
         monkeypatch.setattr(handler, "dynamodb", table)
         monkeypatch.setattr(handler, "sns", SimpleNamespace(publish=table.publish))
         prices = random_prices(rng)
@@ -298,6 +257,32 @@ def sample_series() -> dict[str, list[str]]:
         symbol: [row["close"] for row in rows if row["symbol"] == symbol]
         for symbol in sorted({row["symbol"] for row in rows})
     }
+
+
+@pytest.mark.parametrize(
+    ("symbol", "price"), [("SHIB-USD", 1.234e-05), ("KRWUSD=X", 0.0007), ("EURUSD=X", 1.081234)]
+)
+def test_lambda_handler_averages_of_small_prices_have_seven_digits(
+    stock_trend_analysis, ticks_table, alerts_table, topic, clock, symbol, price
+):
+    prices = prices_around(price, 120, rng=random.Random(symbol))
+    clock.move_to(START + timedelta(minutes=120))
+    now = {"S": format_timestamp(START + timedelta(minutes=120))}
+    items = make_series([Decimal(str(price)) for price in prices], symbol, fetched_at=now)
+    put_all(ticks_table, items)
+    assert invoke(stock_trend_analysis, items) == SUCCESS
+    expected = expected_ids(prices, items)
+    assert statuses(alerts_table) == dict.fromkeys(expected, "sent")
+    assert len(expected) > 10
+    for alert in alerts_table.items():
+        place = expected[alert["alert_id"]["S"]]
+        assert f"{symbol} at {Decimal(str(prices[place])):f} " in alert["message"]["S"]
+        for name, length in (("sma_short", 5), ("sma_long", 20)):
+            exact = sum(Decimal(str(price)) for price in prices[place + 1 - length : place + 1]) / length
+            mean = Decimal(alert[name]["N"])
+            assert abs(mean - exact) * 2 <= Decimal(1).scaleb(exact.adjusted() - 6)
+            assert len(mean.as_tuple().digits) == 7
+            assert f"SMA-{length} {mean:f}" in alert["message"]["S"]
 
 
 @pytest.mark.parametrize("symbol", ["AAPL", "GOOG", "IBM", "MSFT"])
@@ -334,7 +319,7 @@ def test_lambda_handler_look_back_over_a_flat_market_is_500_ticks(
     stock_trend_analysis, monkeypatch, flat, signals, size
 ):
     """Above, equal for so many ticks, above again: a crossover if the side before is out of sight."""
-    table = FakeTable()
+    table = MemoryDynamoDB()
     monkeypatch.setattr(stock_trend_analysis, "dynamodb", table)
     prices = [100] * 20 + [110] + [120] * (19 + flat) + [130]
     items = make_series(prices, history={"BOOL": True})
@@ -479,7 +464,7 @@ def test_lambda_handler_anomaly_that_lasts_costs_no_further_calls(
     faults.calls.clear()
     for start in range(0, 15, 5):
         invoke(stock_trend_analysis, items[start : start + 5])
-    assert faults.calls["PutItem"] == 1
+    assert faults.calls["PutItem"] == 2  # the first tick, and the second one to make sure
 
 
 def test_lambda_handler_anomaly_on_the_second_day_alerts_again(
@@ -550,6 +535,182 @@ def test_lambda_handler_largest_numbers_of_dynamodb_make_an_alert(
         assert len(Decimal(alert[name]["N"]).as_tuple().digits) <= 38
 
 
+# --- Anomalies that were only recorded --------------------------------------------------------------
+
+LONG_AGO = {"S": format_timestamp(START - timedelta(days=30))}
+RECORDED_ONLY = {"history": {"history": {"BOOL": True}}, "too old": {"fetched_at": LONG_AGO}}
+
+
+@pytest.mark.parametrize("recorded", RECORDED_ONLY.values(), ids=RECORDED_ONLY)
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_lambda_handler_anomaly_that_was_only_recorded_leaves_the_day_to_the_first_live_tick(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now, recorded, size
+):
+    items = [make_item(minute=minute, price=107, change=7, **recorded) for minute in range(3)]
+    items += [make_item(minute=minute, price=105 + minute, change=5 + minute) for minute in (3, 4, 5)]
+    put_all(ticks_table, items)
+    for start in range(0, len(items), size):
+        assert invoke(stock_trend_analysis, items[start : start + size]) == SUCCESS
+        for alert in alerts_table.items():
+            assert alert["status"]["S"] == ("sent" if start + size > 3 else "historical")
+    assert published(topic) == ["2026-11-20#ANOMALY#up"]
+    (alert,) = alerts_table.items()
+    assert alert["timestamp"] == items[3]["timestamp"]
+    assert alert["price"] == {"N": "108"}
+    assert alert["message"]["S"] == "ANOMALY AAPL at 108 (+8.00% since the previous close)"
+    for batch in (items, items[:3], items[3:4], items[4:]):
+        assert invoke(stock_trend_analysis, batch) == SUCCESS
+    assert published(topic) == []
+    assert alerts_table.items() == [alert]
+
+
+def test_lambda_handler_late_history_beyond_the_threshold_changes_nothing_that_was_told(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now
+):
+    live = make_item(minute=5, change=8)
+    put_all(ticks_table, [live])
+    invoke(stock_trend_analysis, [live])
+    told = alerts_table.items()
+    late = [make_item(minute=minute, change=7, history={"BOOL": True}) for minute in range(3)]
+    put_all(ticks_table, late)
+    assert invoke(stock_trend_analysis, [*late, live]) == SUCCESS
+    assert len(published(topic)) == 1
+    assert alerts_table.items() == told
+
+
+def test_lambda_handler_live_fetch_in_the_place_of_history_does_not_silence_the_day(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now
+):
+    """The table's stream has no INSERT of that fetch, so it is never judged itself."""
+    history = [make_item(minute=minute, change=7, history={"BOOL": True}) for minute in (0, 1)]
+    live = make_item(minute=2, change=7)
+    put_all(ticks_table, history)
+    invoke(stock_trend_analysis, history)
+    put_all(ticks_table, [make_item(minute=1, change=7), live])
+    assert invoke(stock_trend_analysis, [live]) == SUCCESS
+    assert published(topic) == ["2026-11-20#ANOMALY#up"]
+
+
+def test_lambda_handler_late_tick_before_a_pending_anomaly_does_not_silence_its_retry(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now, faults
+):
+    first, late = make_item(minute=2, change=7), make_item(minute=1, change=7)
+    put_all(ticks_table, [make_item(), first])
+    faults.plan = lambda operation, body, count: "error" if operation == "Publish" else None
+    assert invoke(stock_trend_analysis, [first]) == failure(0)
+    faults.plan = lambda operation, body, count: None
+    put_all(ticks_table, [late])
+    for item in (first, late):
+        assert invoke(stock_trend_analysis, [item]) == SUCCESS
+    assert published(topic) == ["2026-11-20#ANOMALY#up"]
+
+
+def test_lambda_handler_two_batches_at_a_time_tell_the_anomaly_once(stock_trend_analysis, monkeypatch, now):
+    table, both_see_it = MemoryDynamoDB(), threading.Barrier(2)
+    monkeypatch.setattr(stock_trend_analysis, "dynamodb", table)
+    monkeypatch.setattr(stock_trend_analysis, "sns", SimpleNamespace(publish=table.publish))
+    items = [make_item(minute=minute, change=change) for minute, change in enumerate([7, 7, 0, 7])]
+    items[0]["history"] = {"BOOL": True}
+    for item in items:
+        table.put_tick(item)
+    invoke(stock_trend_analysis, items[:1])
+    assert [alert["status"]["S"] for alert in table.alerts.values()] == ["historical"]
+    table.interrupt = lambda moment: both_see_it.wait(timeout=10) if moment == "PutItem" else None
+    batches = [threading.Thread(target=invoke, args=(stock_trend_analysis, [items[n]])) for n in (1, 3)]
+    for batch in batches:
+        batch.start()
+    for batch in batches:
+        batch.join()
+    assert len(table.messages) == 1
+    assert [alert["status"]["S"] for alert in table.alerts.values()] == ["sent"]
+
+
+def test_lambda_handler_recorded_crossover_stays_recorded(
+    load_handler, ticks_table, alerts_table, topic, clock
+):
+    items = make_series([100] * 20 + [101])
+    put_all(ticks_table, items)
+    clock.move_to(START + timedelta(minutes=60))
+    invoke(load_handler("stock_trend_analysis"), items)
+    assert invoke(load_handler("stock_trend_analysis", ALERT_MAX_AGE_MINUTES="0"), items) == SUCCESS
+    assert list(statuses(alerts_table).values()) == ["historical"]
+    assert published(topic) == []
+
+
+def random_day(rng: random.Random) -> list[dict]:
+    """A tick a minute, many beyond the threshold; the first ones may be history or fetched too long ago."""
+    past = rng.randint(0, 20)
+    return [
+        make_item(
+            minute=minute,
+            change=rng.choice([0, 6, 6, 7, -6, 4.9]),
+            price=100 + minute,  # it never crosses
+            **(rng.choice([*RECORDED_ONLY.values(), {}]) if minute < past else {}),
+        )
+        for minute in range(rng.randint(1, 30))
+    ]
+
+
+def deliver_under_failures(
+    handler: ModuleType, table: MemoryDynamoDB, items: list[dict], *, rng: random.Random, sleep
+) -> int:
+    """Batches as Lambda delivers them while calls fail; how often one failed between message and mark."""
+    share, between = rng.choice([0, 0.1, 0.3]), []
+
+    def interrupt(moment: str) -> None:
+        if rng.random() < share:
+            between.extend([moment] * (moment in ("after Publish", "UpdateItem")))
+            raise EndpointConnectionError(endpoint_url=moment)
+
+    def handle(event: dict, context: object) -> dict:
+        last = int(sequence_number(event["Records"][-1]))
+        for item in items[len(table.inserted) : last + 1 + rng.choice([0, 0, 3])]:
+            table.put_tick(item)
+        return handler.lambda_handler(event, context)
+
+    table.interrupt = interrupt
+    changes = {"MaximumRecordAgeInSeconds": -1, "BatchSize": rng.randint(1, 9)}
+    mapping = EventSourceMapping(
+        resource("dynamodb_mapping") | changes, handle, sleep=sleep, discard=pytest.fail, rng=rng
+    )
+    mapping.run(make_records(items))
+    return len(between)
+
+
+@pytest.mark.parametrize("part", parts(4))
+def test_lambda_handler_anomalies_of_random_days_are_told_once_by_their_first_live_tick(
+    stock_trend_analysis, monkeypatch, clock, capsys, caplog, part
+):
+    caplog.set_level(logging.CRITICAL)
+    handler, told = stock_trend_analysis, Counter()
+    monkeypatch.setattr(handler, "MAX_AGE_SECONDS", 20 * 86_400)
+    for seed in range(part * 100, part * 100 + 100):
+        rng, table = random.Random(seed), MemoryDynamoDB()
+        monkeypatch.setattr(handler, "dynamodb", table)
+        monkeypatch.setattr(handler, "sns", SimpleNamespace(publish=table.publish))
+        clock.move_to(START)
+        items = random_day(rng)
+        repeats = deliver_under_failures(handler, table, items, rng=rng, sleep=clock.shift)
+        messages = [json.loads(json.loads(message["Message"])["sqs"]) for message in table.messages]
+        expected, expected_messages = {}, set()
+        for item in items:
+            change = float(item["change_percent"]["N"])
+            alert_id = f"2026-11-20#ANOMALY#{'up' if change > 0 else 'down'}"
+            if abs(change) > 5 and expected.get(alert_id) != "sent":
+                is_live = "history" not in item and item["fetched_at"] != LONG_AGO
+                expected[alert_id] = "sent" if is_live else "historical"
+                if is_live:
+                    expected_messages.add((alert_id, item["timestamp"]["S"], float(item["price"]["N"])))
+        found = {alert["alert_id"]["S"]: alert["status"]["S"] for alert in table.alerts.values()}
+        assert found == expected, f"seed {seed}"
+        sent = [(message["alert_id"], message["timestamp"], message["price"]) for message in messages]
+        assert set(sent) == expected_messages, f"seed {seed}"
+        assert len(sent) <= len(expected_messages) + repeats, f"seed {seed}"
+        told.update(expected.values())
+    assert told["sent"] > 50
+    assert told["historical"] > 5
+
+
 # --- What is muted -----------------------------------------------------------------------------------
 
 
@@ -562,6 +723,17 @@ def test_lambda_handler_history_is_recorded_and_not_published(
     assert set(statuses(alerts_table).values()) == {"historical"}
     assert len(statuses(alerts_table)) == 4
     assert published(topic) == []
+
+
+def test_lambda_handler_history_that_is_false_is_live(
+    stock_trend_analysis, ticks_table, alerts_table, topic, now, capsys
+):
+    items = make_series(UP_DOWN_UP[:21], change=6, history={"BOOL": False})
+    put_all(ticks_table, items)
+    invoke(stock_trend_analysis, items)
+    assert published(topic) == ["2026-11-20#ANOMALY#up", f"{items[20]['timestamp']['S']}#BUY"]
+    (line,) = metrics(capsys.readouterr().out)
+    assert line["Lag"] != 0
 
 
 @pytest.mark.parametrize(
@@ -727,6 +899,7 @@ def test_lambda_handler_message_repeats_only_between_publish_and_mark(
             invoke(stock_trend_analysis, items)
     else:
         assert invoke(stock_trend_analysis, items) == failure(20)
+        assert faults.calls["Publish"] == 1  # SNS may have sent it: only the status says whether to repeat it
     faults.revive()
     faults.is_over = True
     assert invoke(stock_trend_analysis, items) == SUCCESS
@@ -905,3 +1078,8 @@ def test_sequence_numbers_of_the_records_are_those_reported():
     assert failure(7)["batchItemFailures"][0]["itemIdentifier"] == sequence_number(
         make_records([make_item()] * 8)[7]
     )
+
+
+def test_clients_have_a_connection_for_each_thread(stock_trend_analysis):
+    for client in (stock_trend_analysis.dynamodb, stock_trend_analysis.sns):
+        assert client.meta.config.max_pool_connections == stock_trend_analysis.THREADS
