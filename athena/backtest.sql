@@ -1,18 +1,29 @@
 -- What the crossovers would have earned: buy after a BUY, sell after a SELL, next to buying once and holding.
 -- Parameters: days=30
 -- A signal is acted on at the next tick's price, with all the money, without fees, taxes or spread; a position that
--- is still open counts at the last price. The worst drawdown is the deepest fall below the highest value so far.
-WITH sums AS (
+-- is still open counts at the last price. Prices are added up as in sma_crossovers. The worst drawdown is the deepest fall below the highest value so far.
+WITH ticks AS (
+    SELECT
+        *,
+        power(10, greatest(4, 7 - floor(log10(min(price) OVER (PARTITION BY symbol))))) AS units
+    FROM stock_ticks
+    WHERE dt > date_format(date_add('day', -?, current_date), '%Y-%m-%d')
+),
+
+sums AS (
     SELECT
         symbol,
         "timestamp",
         price,
         row_number() OVER by_time AS place,
         lag(price) OVER by_time AS price_before,
-        sum(CAST(price AS decimal(18, 4))) OVER (by_time ROWS BETWEEN 4 PRECEDING AND CURRENT ROW) AS short_sum,
-        sum(CAST(price AS decimal(18, 4))) OVER (by_time ROWS BETWEEN 19 PRECEDING AND CURRENT ROW) AS long_sum
-    FROM stock_ticks
-    WHERE dt > date_format(date_add('day', -?, current_date), '%Y-%m-%d')
+        sum(CAST(round(price * units) AS decimal(38, 0))) OVER (
+            by_time ROWS BETWEEN 4 PRECEDING AND CURRENT ROW
+        ) AS short_sum,
+        sum(CAST(round(price * units) AS decimal(38, 0))) OVER (
+            by_time ROWS BETWEEN 19 PRECEDING AND CURRENT ROW
+        ) AS long_sum
+    FROM ticks
     WINDOW by_time AS (PARTITION BY symbol ORDER BY "timestamp")
 ),
 

@@ -1,13 +1,17 @@
 -- Hourly candles of a symbol: open, high, low, close, traded volume; in UTC and in the exchange's time.
 -- Parameters: symbol, days=7
--- The volume of a tick counts from the start of the exchange's day: each adds what it has more than the one before
--- it, the first of a day all that it has.
+-- A tick of history and a replayed one have the open, high and low of their own bar, a live one those of the day so
+-- far: of it only the price counts. The volume of a tick counts from the start of the exchange's day: each adds what
+-- it has more than the one before it, the first of a day all that it has; a replayed one has that of its bar.
 WITH ticks AS (
     SELECT
         *,
-        volume - coalesce(lag(volume) IGNORE NULLS OVER (
+        CASE WHEN history OR replayed_from IS NOT NULL THEN coalesce(open, price) ELSE price END AS first_price,
+        CASE WHEN history OR replayed_from IS NOT NULL THEN coalesce(high, price) ELSE price END AS highest,
+        CASE WHEN history OR replayed_from IS NOT NULL THEN coalesce(low, price) ELSE price END AS lowest,
+        CASE WHEN replayed_from IS NOT NULL THEN volume ELSE volume - coalesce(lag(volume) IGNORE NULLS OVER (
             PARTITION BY symbol, CAST(exchange_time AS date) ORDER BY "timestamp"
-        ), 0) AS traded
+        ), 0) END AS traded
     FROM stock_ticks
     WHERE symbol = ? AND dt > date_format(date_add('day', -?, current_date), '%Y-%m-%d')
 )
@@ -16,9 +20,9 @@ SELECT
     symbol,
     date_trunc('hour', "timestamp") AS starts_at,
     min(date_trunc('minute', exchange_time)) AS exchange_time,
-    min_by(price, "timestamp") AS open,
-    max(price) AS high,
-    min(price) AS low,
+    min_by(first_price, "timestamp") AS open,
+    max(highest) AS high,
+    min(lowest) AS low,
     max_by(price, "timestamp") AS close,
     sum(CASE WHEN traded < 0 THEN 0 ELSE traded END) AS volume,
     count(*) AS ticks

@@ -1,20 +1,33 @@
 -- The BUY and SELL signals in the history: where the average of 5 ticks crossed that of 20, as in the alerts.
 -- Parameters: days=7
--- Compared as decimals, so that equal is equal. A touch that turns back is no cross; where the averages were equal
+-- Prices are added up as whole numbers of a unit, so that equal is equal. The unit is small enough for 4 decimals
+-- and for 8 digits of the symbol's lowest price. A touch that turns back is no cross; where the averages were equal
 -- for all the ticks before, up to 500, leaving that is one. For other lengths change 4 and 19, 5 and 20, and 21.
 -- A symbol's first 20 ticks of these days are too few for a signal.
-WITH sums AS (
+WITH ticks AS (
+    SELECT
+        *,
+        power(10, greatest(4, 7 - floor(log10(min(price) OVER (PARTITION BY symbol))))) AS units
+    FROM stock_ticks
+    WHERE dt > date_format(date_add('day', -?, current_date), '%Y-%m-%d')
+),
+
+sums AS (
     SELECT
         symbol,
         "timestamp",
         exchange_time,
         price,
         change_percent,
+        units,
         row_number() OVER by_time AS place,
-        sum(CAST(price AS decimal(18, 4))) OVER (by_time ROWS BETWEEN 4 PRECEDING AND CURRENT ROW) AS short_sum,
-        sum(CAST(price AS decimal(18, 4))) OVER (by_time ROWS BETWEEN 19 PRECEDING AND CURRENT ROW) AS long_sum
-    FROM stock_ticks
-    WHERE dt > date_format(date_add('day', -?, current_date), '%Y-%m-%d')
+        sum(CAST(round(price * units) AS decimal(38, 0))) OVER (
+            by_time ROWS BETWEEN 4 PRECEDING AND CURRENT ROW
+        ) AS short_sum,
+        sum(CAST(round(price * units) AS decimal(38, 0))) OVER (
+            by_time ROWS BETWEEN 19 PRECEDING AND CURRENT ROW
+        ) AS long_sum
+    FROM ticks
     WINDOW by_time AS (PARTITION BY symbol ORDER BY "timestamp")
 ),
 
@@ -32,6 +45,8 @@ sides AS (
 crossings AS (
     SELECT
         *,
+        CAST(short_sum AS double) / units / 5 AS short_mean,
+        CAST(long_sum AS double) / units / 20 AS long_mean,
         last_value(side) IGNORE NULLS OVER (
             PARTITION BY symbol ORDER BY "timestamp" ROWS BETWEEN 500 PRECEDING AND 1 PRECEDING
         ) AS side_before
@@ -45,8 +60,8 @@ SELECT
     side AS signal,
     price,
     change_percent,
-    round(CAST(short_sum AS double) / 5, 4) AS sma_short,
-    round(CAST(long_sum AS double) / 20, 4) AS sma_long
+    round(short_mean, CAST(greatest(4, 6 - floor(log10(short_mean))) AS integer)) AS sma_short,
+    round(long_mean, CAST(greatest(4, 6 - floor(log10(long_mean))) AS integer)) AS sma_long
 FROM crossings
 WHERE place > 20 AND side IS NOT NULL AND (side_before IS NULL OR side <> side_before)
 ORDER BY "timestamp", symbol

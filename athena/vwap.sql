@@ -11,15 +11,26 @@ WITH ticks AS (
         ) AS traded
     FROM stock_ticks
     WHERE symbol = ? AND dt > date_format(date_add('day', -?, current_date), '%Y-%m-%d')
+),
+
+days AS (
+    SELECT
+        symbol,
+        exchange_date,
+        sum(price * traded) FILTER (WHERE traded > 0) / sum(traded) FILTER (WHERE traded > 0) AS vwap,
+        max_by(price, "timestamp") AS last_price,
+        sum(traded) FILTER (WHERE traded > 0) AS volume,
+        count(*) AS ticks
+    FROM ticks
+    GROUP BY symbol, exchange_date
 )
 
 SELECT
     symbol,
     exchange_date,
-    round(sum(price * traded) FILTER (WHERE traded > 0) / sum(traded) FILTER (WHERE traded > 0), 4) AS vwap,
-    max_by(price, "timestamp") AS last_price,
-    sum(traded) FILTER (WHERE traded > 0) AS volume,
-    count(*) AS ticks
-FROM ticks
-GROUP BY symbol, exchange_date
+    round(vwap, CAST(greatest(4, 6 - floor(log10(vwap))) AS integer)) AS vwap,
+    last_price,
+    volume,
+    ticks
+FROM days
 ORDER BY exchange_date

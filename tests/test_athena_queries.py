@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import random
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 
 import duckdb
 import numpy as np
@@ -14,9 +16,11 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from helpers.athena_data import Archive, Athena, make_archive, translate
+from helpers.athena_data import Archive, Athena, make_archive, query_with_duckdb, translate
 from helpers.checkout import ROOT
+from helpers.crossings import crossings, prices_around
 from helpers.emulator import ministack
+from stream_stock_data import format_timestamp
 
 FILES = sorted((ROOT / "athena").glob("*.sql"))
 DAYS = "9"
@@ -232,6 +236,90 @@ def test_backtest_is_a_walk_through_the_alerts(archive, athena):
         assert {name: float(row[name]) for name in expected} == pytest.approx(
             {name: value * 100 for name, value in expected.items()}, abs=1e-4
         )
+
+
+def make_line(minute: float, **fields) -> dict:
+    """A line of the archive, of so many minutes after 10:00 UTC of a day this week."""
+    at = datetime.combine(datetime.now(UTC).date() - timedelta(days=2), time(10), UTC)
+    timestamp = format_timestamp(at + timedelta(minutes=minute))
+    times = {"timestamp": timestamp, "fetched_at": timestamp}
+    return {"symbol": "AAPL", "previous_close": 100, "change_percent": 0, "source": "yahoo"} | times | fields
+
+
+SMALL_PRICES = {"SHIB-USD": 1.234e-05, "PEPE-USD": 4.567e-09, "KRWUSD=X": 0.0007, "EURUSD=X": 1.081234}
+
+
+def test_sma_crossovers_of_small_prices_equal_the_exact_reference(tmp_path):
+    series = SMALL_PRICES | {"BTC-USD": 98_765.4321, "BRK-A": 712_345.6789}
+    prices = {
+        symbol: prices_around(price, 200, rng=random.Random(symbol)) for symbol, price in series.items()
+    }
+    ticks = [
+        make_line(minute, symbol=symbol, price=price)
+        for symbol in prices
+        for minute, price in enumerate(prices[symbol])
+    ]
+    rows = query_with_duckdb("sma_crossovers", ticks, tmp_path, DAYS)
+    start = pd.Timestamp(make_line(0)["timestamp"]).tz_localize(None)
+    places = (pd.to_datetime(rows["timestamp"]) - start) // pd.Timedelta("1min")
+    for symbol in prices:
+        found = rows[rows["symbol"] == symbol]
+        expected = crossings(prices[symbol])
+        assert dict(zip(places[found.index], found["signal"], strict=True)) == expected
+        assert len(expected) > 10
+        for place, row in zip(places[found.index], found.to_dict("records"), strict=True):
+            for column, length in (("sma_short", 5), ("sma_long", 20)):
+                window = prices[symbol][place + 1 - length : place + 1]
+                exact = sum(map(Decimal, map(str, window))) / length
+                last_digit = float(Decimal(1).scaleb(min(-4, exact.adjusted() - 6)))
+                assert row[column] == pytest.approx(float(exact), rel=0, abs=0.501 * last_digit)
+
+
+@pytest.mark.parametrize("price", SMALL_PRICES.values())
+def test_backtest_of_small_prices_trades_at_the_crossovers(tmp_path, price):
+    prices = prices_around(price, 200, rng=random.Random(0))
+    ticks = [make_line(minute, price=price) for minute, price in enumerate(prices)]
+    rows = query_with_duckdb("backtest", ticks, tmp_path, DAYS)
+    buys = [place for place, signal in crossings(prices).items() if signal == "BUY"]
+    assert list(rows["trades"]) == [len([place for place in buys if place < 198])]
+
+
+def test_vwap_of_small_prices_keeps_seven_digits(tmp_path):
+    ticks = [make_line(minute, price=0.0007123456, volume=minute) for minute in range(9)]
+    assert list(query_with_duckdb("vwap", ticks, tmp_path, "'AAPL'", DAYS)["vwap"]) == [0.0007123456]
+
+
+BARS = [
+    {"open": 10, "high": 14, "low": 9, "price": 12},
+    {"open": 11, "high": 13, "low": 8, "price": 10},
+    {"open": None, "high": None, "low": None, "price": 15},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "candle", "volume"),
+    [
+        ({"history": True}, (10, 15, 8, 15), 120),
+        ({"source": "replay", "replayed_from": "2012-03-01"}, (10, 15, 8, 15), 330),
+        ({"history": False}, (12, 15, 10, 15), 120),
+        ({}, (12, 15, 10, 15), 120),
+    ],
+    ids=["history", "replayed", "history false", "live"],
+)
+@pytest.mark.parametrize("size", ["5m", "1h", "1d"])
+def test_candles_of_history_and_replayed_ticks_have_the_bars_own_open_high_and_low(
+    tmp_path, size, kind, candle, volume
+):
+    ticks = [make_line(minute, **bar, **kind, volume=100 + 10 * minute) for minute, bar in enumerate(BARS)]
+    rows = query_with_duckdb(f"candles_{size}", ticks, tmp_path, "'AAPL'", DAYS)
+    assert [tuple(row) for row in rows[["open", "high", "low", "close"]].to_numpy()] == [candle]
+    assert list(rows["volume"]) == [volume]
+
+
+def test_candles_of_a_minute_begin_with_its_bar_and_end_with_its_live_ticks(tmp_path):
+    ticks = [make_line(0.1, **BARS[0], history=True), make_line(0.5, **BARS[1] | {"price": 20, "high": 30})]
+    rows = query_with_duckdb("candles_1m", ticks, tmp_path, "'AAPL'", DAYS)
+    assert [tuple(row) for row in rows[["open", "high", "low", "close"]].to_numpy()] == [(10, 20, 9, 20)]
 
 
 @pytest.mark.parametrize(

@@ -669,7 +669,7 @@ def deliver_under_failures(
         return handler.lambda_handler(event, context)
 
     table.interrupt = interrupt
-    changes = {"MaximumRecordAgeInSeconds": -1, "BatchSize": rng.randint(1, 9)}
+    changes = {"MaximumRecordAgeInSeconds": 86_400, "BatchSize": rng.randint(1, 9)}
     mapping = EventSourceMapping(
         resource("dynamodb_mapping") | changes, handle, sleep=sleep, discard=pytest.fail, rng=rng
     )

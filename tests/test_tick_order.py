@@ -18,7 +18,7 @@ from helpers.stream_driver import EventSourceMapping, dynamodb_record, kinesis_r
 from stream_stock_data import build_tick, format_timestamp
 
 START = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
-NEVER_TOO_OLD = {"MaximumRecordAgeInSeconds": -1}
+PATIENT = {"MaximumRecordAgeInSeconds": 86_400}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def store(processor: ModuleType, ticks: list[dict], *, refusals: float, rng: ran
     """The items in the order in which a table with whims stored them."""
     table = processor.dynamodb = MemoryDynamoDB(rng, refusals=refusals)
     records = [kinesis_record(json.dumps(tick).encode(), number) for number, tick in enumerate(ticks)]
-    settings = resource("kinesis_mapping") | {"BatchSize": rng.randint(5, 120)} | NEVER_TOO_OLD
+    settings = resource("kinesis_mapping") | {"BatchSize": rng.randint(5, 120)} | PATIENT
     handler = processor.lambda_handler
     EventSourceMapping(settings, handler, sleep=sleep, discard=pytest.fail, rng=rng).run(records)
     return table.inserted
@@ -65,7 +65,7 @@ def judge(analyst: ModuleType, items: list[dict], *, rng: random.Random, sleep) 
         return analyst.lambda_handler(event, context)
 
     records = [dynamodb_record(item, number) for number, item in enumerate(items)]
-    settings = resource("dynamodb_mapping") | {"BatchSize": rng.randint(5, 120)} | NEVER_TOO_OLD
+    settings = resource("dynamodb_mapping") | {"BatchSize": rng.randint(5, 120)} | PATIENT
     EventSourceMapping(settings, handler, sleep=sleep, discard=pytest.fail, rng=rng).run(records)
     return set(table.alerts)
 
