@@ -1,14 +1,15 @@
 -- The volume-weighted average price of a symbol for each day, next to the day's last price.
 -- Parameters: symbol, days=7
--- The volume of a tick counts from the start of the exchange's day: a tick weighs what it has more than the one
--- before it. The day's first tick weighs nothing: at what prices its volume was traded is not known.
+-- A tick's volume is the exchange's day so far: a tick weighs as much as its increase over the tick before it. The
+-- first tick of a day weighs nothing, because the prices of its volume are not known. A replayed tick weighs as much
+-- as the volume of its bar.
 WITH ticks AS (
     SELECT
         *,
         CAST(exchange_time AS date) AS exchange_date,
-        volume - lag(volume) IGNORE NULLS OVER (
+        CASE WHEN replayed_from IS NOT NULL THEN volume ELSE volume - lag(volume) IGNORE NULLS OVER (
             PARTITION BY symbol, CAST(exchange_time AS date) ORDER BY "timestamp"
-        ) AS traded
+        ) END AS traded
     FROM stock_ticks
     WHERE symbol = ? AND dt > date_format(date_add('day', -?, current_date), '%Y-%m-%d')
 ),

@@ -289,6 +289,13 @@ def test_vwap_of_small_prices_keeps_seven_digits(tmp_path):
     assert list(query_with_duckdb("vwap", ticks, tmp_path, "'AAPL'", DAYS)["vwap"]) == [0.0007123456]
 
 
+def test_vwap_weighs_replayed_bars_with_their_own_volumes(tmp_path):
+    bars = [{"price": 10, "volume": 300}, {"price": 20, "volume": 100}]
+    ticks = [make_line(minute, replayed_from="2012-03-01", **bar) for minute, bar in enumerate(bars)]
+    rows = query_with_duckdb("vwap", ticks, tmp_path, "'AAPL'", DAYS)
+    assert rows[["vwap", "volume"]].to_numpy().tolist() == [[12.5, 400]]
+
+
 BARS = [
     {"open": 10, "high": 14, "low": 9, "price": 12},
     {"open": 11, "high": 13, "low": 8, "price": 10},
