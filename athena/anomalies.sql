@@ -1,4 +1,4 @@
--- Days on which a price was far off the previous close: since when, how far at most, over how many ticks.
+-- Days on which a price was far from the previous close: since when, how far at most, and for how many ticks.
 -- Parameters: days=7, percent=5
 WITH anomalies AS (
     SELECT

@@ -1,4 +1,4 @@
--- The average volume of each symbol: shares a trading day, over the days that have ticks.
+-- The average volume of each symbol: shares per trading day, over the days that have ticks.
 -- Parameters: days=30
 WITH sessions AS (
     SELECT symbol, CAST(exchange_time AS date) AS exchange_date, max(volume) AS volume

@@ -1,7 +1,8 @@
--- What the crossovers would have earned: buy after a BUY, sell after a SELL, next to buying once and holding.
+-- What trading on the crossovers would have earned, compared with buying once and holding.
 -- Parameters: days=30
--- A signal is acted on at the next tick's price, with all the money, without fees, taxes or spread; a position that
--- is still open counts at the last price. Prices are added up as in sma_crossovers. The worst drawdown is the deepest fall below the highest value so far.
+-- A BUY buys and a SELL sells at the price of the next tick, with all the money, without fees, taxes or spread. A
+-- position that is still open counts at the last price. The worst drawdown is the deepest fall below the highest
+-- value so far. Prices are added up as in sma_crossovers.
 WITH ticks AS (
     SELECT
         *,
@@ -56,7 +57,8 @@ signals AS (
     FROM crossings
 ),
 
--- What is held from the tick before to this one was bought at the tick before, on a signal before that.
+-- A signal acts at the next tick. So what is held between the tick before and this one follows from the signals up
+-- to two ticks before.
 positions AS (
     SELECT
         *,

@@ -1,8 +1,8 @@
--- 5-minute candles of a symbol: open, high, low, close, traded volume; in UTC and in the exchange's time.
+-- 5-minute candles of a symbol: open, high, low, close and traded volume, in UTC and in the exchange's time.
 -- Parameters: symbol, days=1
--- A tick of history and a replayed one have the open, high and low of their own bar, a live one those of the day so
--- far: of it only the price counts. The volume of a tick counts from the start of the exchange's day: each adds what
--- it has more than the one before it, the first of a day all that it has; a replayed one has that of its bar.
+-- A tick of history and a replayed tick have the open, high, low of their own bar. A live tick has those of the day
+-- so far, so only its price counts. A tick's volume is the exchange's day so far: each tick adds its increase over
+-- the tick before it. A replayed tick has the volume of its bar.
 WITH ticks AS (
     SELECT
         *,

@@ -1,4 +1,4 @@
--- How alike two symbols move: the correlation of their 5-minute returns, from -1 (opposite) to 1 (alike).
+-- How closely two symbols move together: the correlation of their 5-minute returns, from -1 to 1.
 -- Parameters: symbol, other, days=7
 WITH closes AS (
     SELECT

@@ -1,7 +1,8 @@
--- A Parquet table of some days, sorted by symbol: with it a query on one symbol reads a fraction (CTAS; AWS only).
+-- A Parquet table of some days, sorted by symbol: a query on one symbol then reads far less (CTAS; AWS only).
 -- Parameters: first_day, last_day
--- Its 50 files hold some symbols each. They lie with the query results, which expire after 7 days: to renew it run
--- DROP TABLE stock_ticks_parquet and this again; to keep it run this in a workgroup with a result location of yours.
+-- Each of its 50 files holds some of the symbols. The files are kept with the query results, which expire after 7
+-- days. To make the table again, run DROP TABLE stock_ticks_parquet and then this query. To keep it, run this query
+-- in a workgroup that has a result location of your own.
 CREATE TABLE stock_ticks_parquet
 WITH (format = 'PARQUET', write_compression = 'ZSTD', bucketed_by = ARRAY['symbol'], bucket_count = 50)
 AS

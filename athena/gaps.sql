@@ -1,4 +1,4 @@
--- Gaps in the data: times of a trading day at which a symbol had no tick for so many minutes.
+-- Gaps in the data: times within a trading day when a symbol had no tick for longer than some minutes.
 -- Parameters: days=7, minutes=5
 WITH steps AS (
     SELECT

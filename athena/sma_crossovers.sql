@@ -1,9 +1,9 @@
--- The BUY and SELL signals in the history: where the average of 5 ticks crossed that of 20, as in the alerts.
+-- The BUY and SELL signals in the history: where the 5-tick average crossed the 20-tick one, as in the alerts.
 -- Parameters: days=7
--- Prices are added up as whole numbers of a unit, so that equal is equal. The unit is small enough for 4 decimals
--- and for 8 digits of the symbol's lowest price. A touch that turns back is no cross; where the averages were equal
--- for all the ticks before, up to 500, leaving that is one. For other lengths change 4 and 19, 5 and 20, and 21.
--- A symbol's first 20 ticks of these days are too few for a signal.
+-- Prices are added up as whole numbers, so that equal averages compare as equal: a price has as many units as 4
+-- decimals need, or 8 digits of the symbol's lowest price. Averages that meet and part to the same side do not
+-- cross. If they were equal for all ticks before, up to 500, the first difference is a cross. For other lengths
+-- change 4 and 19, 5 and 20, and 20. A symbol's first 20 ticks of these days are too few for a signal.
 WITH ticks AS (
     SELECT
         *,

@@ -1,6 +1,6 @@
--- The view that all queries read: each tick once, however often its line was delivered, with typed times.
--- setup.sh creates it. Of several lines of one tick the one fetched last counts. Numbering them within a day lets
--- a condition on dt reach the table, so that a query reads the folders of its own days only.
+-- The view that all queries read: each tick once, even if its line was delivered several times, with typed times.
+-- setup.sh creates it. Of several lines of one tick, the one fetched last counts. They are numbered within a day, so
+-- that a condition on dt reaches the table and a query reads only the folders of its own days.
 CREATE OR REPLACE VIEW stock_ticks AS
 SELECT
     dt,

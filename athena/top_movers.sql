@@ -1,4 +1,4 @@
--- The symbols that moved most: from the close before the first of these days to the latest price, in percent.
+-- The symbols that moved most, in percent: from the close before these days to the latest price.
 -- Parameters: days=1, symbols=10
 WITH moves AS (
     SELECT

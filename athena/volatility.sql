@@ -1,4 +1,4 @@
--- The volatility of each symbol and day: realized, out of 5-minute returns, and scaled to a year of 252 days.
+-- The realized volatility of each symbol and day, from 5-minute returns, also scaled to a year of 252 days.
 -- Parameters: days=7
 WITH closes AS (
     SELECT
