@@ -1,11 +1,13 @@
-"""ProcessStockData: keep every tick of a Kinesis batch, in DynamoDB and in the archive on S3.
+"""ProcessStockData: store each tick of a Kinesis batch in DynamoDB and archive it in S3.
 
 Paste this file into the Lambda console as lambda_function.py (Python 3.13, nothing to add) and give it a
 Kinesis trigger with "Report batch item failures" on. No record is lost, and none blocks those behind it:
-one that can never become a tick goes to rejected-data/ with the reason; a write that still fails after its
-retries is reported, and Lambda goes on from there; an error nobody foresaw propagates, and Lambda retries,
-bisects and at last keeps the batch in S3. A batch may come any number of times, whole or in part: it leaves
-the same items and the same archived ticks.
+
+- A record that can never become a tick goes to rejected-data/, with the reason.
+- A write that still fails after its retries is reported. Lambda sends the batch again from there.
+- Any other error, such as a missing table, is raised. Lambda tries again and at last keeps the batch in S3.
+
+A batch may come any number of times, whole or in part. The items and the archived ticks stay the same.
 
 Environment: TABLE_NAME, BUCKET_NAME; ANOMALY_PERCENT (percent, default 5), RETENTION_DAYS (default 30).
 """
@@ -42,9 +44,9 @@ PUTS_PER_CALL = 25
 MAX_ITEM_BYTES = 400 * 1024
 MAX_SYMBOL_BYTES = 2048
 NUMBER = Context(prec=38, Emin=-130, Emax=125, traps=[Inexact, Rounded, Subnormal])
-BACKOFF_SECONDS = (0, 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2)  # before each try of a call, times a random 0 to 1
+BACKOFF_SECONDS = (0, 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2)  # the longest wait before each try of a call
 THREADS = 16  # AWS calls in flight
-THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # how the error codes begin
+THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # the beginnings of error codes
 TIMESTAMP = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 FIELD_NAME = re.compile(r"[\w.-]{1,255}")
 
@@ -58,14 +60,14 @@ s3 = boto3.client("s3", config=config)
 
 
 class Reject(ValueError):
-    """A record that can never become a tick; the message is the reason."""
+    """The record can never become a tick. The message is the reason."""
 
 
 class Tick(NamedTuple):
     """A valid record: its position in the batch, its turn, its key, its item and its line in the archive.
 
-    Of records with one key the last is kept. Its turn is the position of the first, so that a duplicate never
-    moves a tick behind its successors.
+    Of several records with the same key, only the last is kept. Its turn is the position of the first: a
+    duplicate must not move a tick behind the ticks that follow it.
     """
 
     position: int
@@ -76,12 +78,12 @@ class Tick(NamedTuple):
 
 
 def is_number(value: object) -> bool:
-    """True for a finite JSON number; NaN and Infinity, which JSON does not know, were read as floats."""
+    """True for a number of JSON. Only NaN and Infinity, which JSON does not have, are read as floats."""
     return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
 def parse_tick(data: str) -> tuple[dict[str, Any], str]:
-    """The fields in the data of a Kinesis record, and their archive line; Reject if they are no tick."""
+    """The fields and the archive line of the tick in a Kinesis record. Reject if there is none."""
     try:
         text = base64.b64decode(data, validate=True).decode()
         tick = json.loads(text, parse_float=Decimal, parse_constant=float)
@@ -92,7 +94,7 @@ def parse_tick(data: str) -> tuple[dict[str, Any], str]:
         raise Reject(f"not a JSON object but a {type(tick).__name__}")
     for name in ("symbol", "source"):
         if not isinstance(tick.get(name), str) or not tick[name].strip() or not tick[name].isprintable():
-            raise Reject(f"{name} must be a printable text, not {tick.get(name)!r:.50}")
+            raise Reject(f"{name} must be printable text, not {tick.get(name)!r:.50}")
     for name in ("timestamp", "fetched_at"):
         if not TIMESTAMP.fullmatch(str(tick.get(name))):
             raise Reject(f"{name} must look like 2026-11-22T15:58:22.123Z, not {tick.get(name)!r:.50}")
@@ -106,15 +108,15 @@ def parse_tick(data: str) -> tuple[dict[str, Any], str]:
 
 
 def to_attribute(name: str, value: Any) -> dict[str, Any]:
-    """A field in DynamoDB's own form; Reject if DynamoDB cannot hold it exactly."""
+    """A field in DynamoDB's own form. Reject if DynamoDB cannot hold it exactly."""
     if not FIELD_NAME.fullmatch(name):
-        raise Reject(f"{name!r:.50} is no name for a field")
+        raise Reject(f"{name!r:.50} is not a valid field name")
     if isinstance(value, str):
         return {"S": value}
     if isinstance(value, bool):
         return {"BOOL": value}
     if not is_number(value):
-        raise Reject(f"{name} is a {type(value).__name__}: a tick holds texts, numbers and booleans only")
+        raise Reject(f"{name} is a {type(value).__name__}: a tick may hold only text, numbers and booleans")
     try:
         return {"N": str(NUMBER.create_decimal(value))}
     except ArithmeticError as error:
@@ -130,12 +132,12 @@ def build_item(tick: dict[str, Any]) -> dict[str, dict]:
     item = {name: to_attribute(name, value) for name, value in tick.items() if value is not None}
     try:
         quoted_at, _ = (datetime.fromisoformat(tick[name]) for name in ("timestamp", "fetched_at"))
-        # A number takes up to one byte more than it has digits.
+        # 1: a number takes up to one byte more than it has digits.
         size = sum(len(name.encode() + str(*value.values()).encode()) + 1 for name, value in item.items())
         symbol_size = len(tick["symbol"].encode())
-    except ValueError as error:  # the 31st of June; half a surrogate pair, which JSON spells and UTF-8 cannot
-        raise Reject(f"a time that is none, or a text that is no Unicode: {error}") from error
-    if size > MAX_ITEM_BYTES - 100 or symbol_size > MAX_SYMBOL_BYTES:  # 100: what is added below
+    except ValueError as error:  # 31 June; or half a surrogate pair, which JSON can write and UTF-8 cannot
+        raise Reject(f"not a date and time, or not valid Unicode: {error}") from error
+    if size > MAX_ITEM_BYTES - 100 or symbol_size > MAX_SYMBOL_BYTES:  # 100 bytes for the fields below
         raise Reject(f"too large for DynamoDB: an item of {size} bytes, a symbol of {symbol_size}")
     item["anomaly"] = {"BOOL": abs(tick["change_percent"]) > ANOMALY_PERCENT}
     item["expires_at"] = {"N": str(int(quoted_at.timestamp()) + RETENTION_SECONDS)}
@@ -151,7 +153,7 @@ def is_history(item: dict[str, dict]) -> bool:
 
 
 def build_reject(position: int, record: dict[str, Any], reason: str) -> tuple[int, str, bytes]:
-    """Position, key and body of the object that keeps a record which is no tick."""
+    """Position, key and body of the object that keeps a rejected record."""
     kinesis, shard = record["kinesis"], record["eventID"].split(":")[0]
     arrived_on = datetime.fromtimestamp(kinesis["approximateArrivalTimestamp"], UTC).date()
     key = f"rejected-data/dt={arrived_on}/{shard}-{kinesis['sequenceNumber']}.json"
@@ -160,7 +162,7 @@ def build_reject(position: int, record: dict[str, Any], reason: str) -> tuple[in
 
 
 def build_archive(ticks: list[Tick], records: list[dict[str, Any]]) -> list[tuple[int, str, bytes]]:
-    """Position of the first tick, key and body of one object a UTC date: a line a tick, gzip."""
+    """Position of the first tick, key and body of archive objects: one a UTC date, gzip, a line a tick."""
     days: dict[str, list[Tick]] = {}
     for tick in ticks:
         days.setdefault(tick.key[1][:10], []).append(tick)
@@ -174,19 +176,19 @@ def build_archive(ticks: list[Tick], records: list[dict[str, Any]]) -> list[tupl
 
 
 def build_lanes(ticks: Iterable[Tick]) -> list[list[list[Tick]]]:
-    """Plan the BatchWriteItem calls: lanes, which are in flight together, of calls one after the other.
+    """Plan the BatchWriteItem calls. Lanes run at the same time; the calls of a lane run one after the other.
 
-    DynamoDB runs the puts of a call in any order, and may refuse some until the others are long stored. So a
-    call has one live tick a symbol at most. Ticks of history share calls: their signals are not published.
+    DynamoDB runs the puts of a call in any order, and may refuse some of them and store the rest. So a call
+    holds at most one live tick of each symbol. History may share a call, because nobody is alerted on it.
     """
-    symbols: dict[str, list[list[Tick]]] = {}  # the ticks of each that may go together, step by step
+    symbols: dict[str, list[list[Tick]]] = {}  # the steps of each symbol: ticks that may share a call
     for tick in ticks:
         steps = symbols.setdefault(tick.key[0], [])
         if steps and is_history(tick.item) and is_history(steps[-1][-1].item):
             steps[-1].append(tick)
         else:
             steps.append([tick])
-    longest_first = sorted(symbols.values(), key=len, reverse=True)  # like with like: fewer calls
+    longest_first = sorted(symbols.values(), key=len, reverse=True)  # symbols with as many steps share a lane
     lanes = []
     for start in range(0, len(longest_first), PUTS_PER_CALL):
         calls = []
@@ -212,7 +214,7 @@ def tolerate_transient_errors(what: str) -> Iterator[None]:
 
 
 def put_ticks(ticks: list[Tick]) -> list[tuple[Tick, str]]:
-    """Put ticks in one call; returns those not written, each with DynamoDB's reason if it can never be."""
+    """Put ticks in one call. Returns those not written, with the reason if DynamoDB can never store one."""
     try:
         with tolerate_transient_errors(f"{len(ticks)} ticks not written"):
             for delay in BACKOFF_SECONDS:
@@ -229,12 +231,12 @@ def put_ticks(ticks: list[Tick]) -> list[tuple[Tick, str]]:
             raise
         if len(ticks) == 1:
             return [(ticks[0], str(error))]
-        return [each for tick in ticks for each in put_ticks([tick])]  # one is to blame: find out which
+        return [each for tick in ticks for each in put_ticks([tick])]  # find the one that is invalid
     return [(tick, "") for tick in ticks]
 
 
 def write_lane(calls: list[list[Tick]]) -> list[tuple[Tick, str]]:
-    """Make the calls of a lane up to the first that fails; returns the ticks not written, like put_ticks."""
+    """Make the calls of a lane until one fails. Returns the ticks not written, as put_ticks does."""
     unwritten = []
     for number, ticks in enumerate(calls):
         unwritten += put_ticks(ticks)
@@ -244,7 +246,7 @@ def write_lane(calls: list[list[Tick]]) -> list[tuple[Tick, str]]:
 
 
 def put_object(position_key_body: tuple[int, str, bytes]) -> list[int]:
-    """Put an object; returns the position in the batch to go on from if that failed."""
+    """Put an object. Returns its position in the batch if that failed."""
     position, key, body = position_key_body
     with tolerate_transient_errors(key):
         s3.put_object(Bucket=BUCKET_NAME, Key=key, Body=body)
@@ -253,7 +255,7 @@ def put_object(position_key_body: tuple[int, str, bytes]) -> list[int]:
 
 
 def report(**metrics: int) -> None:
-    """Log a line a batch, and print the one that CloudWatch makes metrics from (embedded metric format)."""
+    """Log one line for the batch, and print the line that CloudWatch turns into metrics (the EMF format)."""
     logger.info(", ".join(f"{name} {value}" for name, value in metrics.items()))
     units = [{"Name": name, "Unit": "Milliseconds" if name == "Lag" else "Count"} for name in metrics]
     directive = {"Namespace": "StockMarketStreaming", "Dimensions": [["FunctionName"]], "Metrics": units}
@@ -262,7 +264,7 @@ def report(**metrics: int) -> None:
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
-    """Store and archive a Kinesis batch; returns, as batchItemFailures, the record to go on from, if any."""
+    """Store and archive a Kinesis batch. Returns the record that Lambda must go on from, if there is one."""
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(isinstance(r, dict) and "kinesis" in r for r in records):
         raise ValueError("not a Kinesis event (Records[].kinesis): add a Kinesis trigger on the data stream")
@@ -274,7 +276,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[s
             key = fields["symbol"], fields["timestamp"]
             turn = ticks[key].turn if key in ticks else position
             ticks[key] = Tick(position, turn, key, build_item(fields), line)
-        except Exception as error:  # also one that nobody foresaw: this record would cause it each time
+        except Exception as error:  # even an unforeseen one: this record would cause it at each retry
             rejects[position] = str(error) if isinstance(error, Reject) else repr(error)
 
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
@@ -285,7 +287,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[s
             logger.warning("rejected %s: %s", records[position]["kinesis"]["sequenceNumber"], reason)
         objects = [build_reject(position, records[position], reason) for position, reason in rejects.items()]
         failed += chain.from_iterable(pool.map(put_object, objects))
-        # Lambda goes on from the lowest failure: what comes after it is archived when it comes again.
+        # Lambda goes on from the first failure. The ticks after it come again, and are archived then.
         end = min(failed, default=len(records))
         stored = sorted(t for t in ticks.values() if t.position < end and t.position not in rejects)
         failed += chain.from_iterable(pool.map(put_object, build_archive(stored, records)))

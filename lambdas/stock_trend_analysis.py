@@ -1,9 +1,9 @@
-"""StockTrendAnalysis: find SMA crossovers and anomalies in the ticks just stored, and alert once on each.
+"""StockTrendAnalysis: find SMA crossovers and anomalies in new ticks, and send one alert for each.
 
 Paste this file into the Lambda console as lambda_function.py (Python 3.13, nothing to add) and give it the
-stream of the ticks table as trigger, with "Report batch item failures" on. Every new tick is judged at its
-own place among the ticks before it. An alert is stored, published, then marked as sent; a retry publishes
-what is pending, and nothing else: a message repeats only if function, answer or mark is lost in between.
+stream of the ticks table as trigger, with "Report batch item failures" on. Each new tick is compared with
+the ticks before it. An alert is stored as pending, published, then marked as sent. A retry publishes what is
+still pending. So a message repeats only if the function dies, or an answer is lost, before the mark.
 
 Environment: TABLE_NAME, ALERTS_TABLE_NAME, SNS_TOPIC_ARN; SMA_SHORT, SMA_LONG (ticks, default 5 and 20),
 ANOMALY_PERCENT (5), ALERT_MAX_AGE_MINUTES (15, 0: no limit), ALERT_COOLDOWN_MINUTES (0), RETENTION_DAYS (30).
@@ -38,13 +38,13 @@ MAX_AGE_SECONDS = float(os.environ.get("ALERT_MAX_AGE_MINUTES") or "15") * 60
 COOLDOWN = timedelta(minutes=float(os.environ.get("ALERT_COOLDOWN_MINUTES") or "0"))
 RETENTION_SECONDS = int(os.environ.get("RETENTION_DAYS") or "30") * 86_400
 
-LEGEND = f"BUY, SELL: the average of {SMA_SHORT} ticks has crossed above, below that of {SMA_LONG} ticks."
-LOOKBACK = 500  # ticks, in search of the last one at which the averages differed
-NEEDED = "#timestamp, price, change_percent, exchange_timezone, fetched_at, history"  # of the ticks before
+LEGEND = f"BUY: the average of {SMA_SHORT} ticks rose above that of {SMA_LONG}. SELL: it fell below."
+LOOKBACK = 500  # how many ticks to search for the last one at which the averages differed
+NEEDED = "#timestamp, price, change_percent, exchange_timezone, fetched_at, history"  # of each tick
 THREADS = 16  # AWS calls in flight
-EXACT, STORABLE = Context(prec=500), Context(prec=38)  # any sum of DynamoDB's numbers; such a number
+EXACT, STORABLE = Context(prec=500), Context(prec=38)  # for any sum of DynamoDB numbers; for one such number
 TIMESTAMP = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
-THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # how the error codes begin
+THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # the beginnings of error codes
 
 logger = logging.getLogger()
 logger.setLevel(logging.INFO)
@@ -52,12 +52,12 @@ config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_t
 config = config.merge(Config(max_pool_connections=THREADS, user_agent="StockTrendAnalysis"))
 config = config.merge(Config(parameter_validation=False))  # saves CPU time
 dynamodb = boto3.client("dynamodb", config=config)
-# A Publish without an answer may have been sent: whether it is repeated is for the alert's status to say.
+# A Publish without an answer may have been sent. So only the alert's status decides whether to repeat it.
 sns = boto3.client("sns", config=config.merge(Config(retries={"total_max_attempts": 1})))
 
 
 def read_page(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Read the answer to a Query as the JSON that it is: botocore would look at each value of it in turn."""
+    """Read the answer to a Query as plain JSON. That is much faster than botocore's check of each value."""
     if response_dict["status_code"] == 200:
         customized_response_dict |= json.loads(response_dict["body"])
         response_dict["body"] = b"{}"
@@ -67,7 +67,7 @@ dynamodb.meta.events.register("before-parse.dynamodb.Query", read_page)
 
 
 def is_tick(item: dict[str, dict]) -> bool:
-    """True for an item such as ProcessStockData writes; what else somebody puts on the table is no tick."""
+    """True for an item that ProcessStockData wrote. Anything else in the table is not a tick."""
     try:
         times = {item["timestamp"]["S"], item.get("fetched_at", item["timestamp"])["S"]}
         is_timed = all(TIMESTAMP.fullmatch(text) and datetime.fromisoformat(text) for text in times)
@@ -88,7 +88,7 @@ def is_fresh(item: dict[str, dict]) -> bool:
 
 
 def anomaly_id(item: dict[str, dict]) -> str | None:
-    """The alert_id of a change beyond the threshold: the exchange's date and the direction. Else None."""
+    """The exchange's date and the direction of a change beyond the threshold, as alert_id. None within it."""
     change_percent = Decimal(item["change_percent"]["N"])
     if abs(change_percent) <= ANOMALY_PERCENT:
         return None
@@ -96,12 +96,12 @@ def anomaly_id(item: dict[str, dict]) -> str | None:
     try:
         instant = instant.astimezone(ZoneInfo(item.get("exchange_timezone", {"S": "UTC"})["S"]))
     except (KeyError, ValueError, OSError) as error:
-        logger.warning("unknown time zone, taking the date in UTC: %s", error)
+        logger.warning("unknown time zone, using the UTC date: %s", error)
     return f"{instant.date()}#ANOMALY#{'up' if change_percent > 0 else 'down'}"
 
 
 class History:
-    """A symbol's ticks up to a timestamp, newest first, read only as far back as they are asked for."""
+    """A symbol's ticks up to a timestamp, newest first, read only as far back as needed."""
 
     def __init__(self, symbol: str, until: str, page_size: int) -> None:
         self.symbol, self.page_size, self.is_complete = symbol, page_size, False
@@ -113,7 +113,7 @@ class History:
         self.query["ExpressionAttributeValues"] = {":symbol": {"S": symbol}, ":until": {"S": until}}
 
     def load(self, count: int) -> bool:
-        """Read until there are so many ticks; False if the table has fewer."""
+        """Read until this many ticks are here. False if the table has fewer."""
         while len(self.items) < count and not self.is_complete:
             page = dynamodb.query(**self.query, Limit=self.page_size)
             ticks = [item for item in page["Items"] if is_tick(item)]
@@ -125,16 +125,17 @@ class History:
         return len(self.items) >= count
 
     def spread(self, place: int) -> Decimal | None:
-        """Short minus long average, times both lengths so that it is exact; None with too few ticks."""
+        """Short minus long average, times both lengths to stay exact. None if there are too few ticks."""
         if not self.load(place + SMA_LONG):
             return None
         prices = self.prices[place : place + SMA_LONG]
         return SMA_LONG * sum(prices[:SMA_SHORT]) - SMA_SHORT * sum(prices)
 
     def crossover(self, place: int) -> str | None:
-        """BUY if at this tick the short average comes to lie above the long one, SELL if below, else None.
+        """BUY if the short average crosses above the long one at this tick, SELL if below, else None.
 
-        A touch that turns back is none; leaving equality is one if it lasted for LOOKBACK or all the ticks.
+        Averages that meet and part to the same side do not cross. If they were equal for LOOKBACK ticks, or
+        for all ticks before, any difference is a cross.
         """
         if not self.load(place + 1 + SMA_LONG) or not (spread := self.spread(place)):
             return None
@@ -143,15 +144,13 @@ class History:
         return None if spread * before > 0 else "BUY" if spread > 0 else "SELL"
 
     def alerts(self, place: int, image: dict[str, dict]) -> list[dict[str, Any]]:
-        """The alerts on a tick: its crossover, and its anomaly unless ticks before it have told the same."""
+        """The alerts of a tick: its crossover, and its anomaly unless the ticks before it have raised it."""
         timestamp, signal = image["timestamp"]["S"], self.crossover(place)
         keys = {signal: f"{timestamp}#{signal}"} if signal else {}
         if anomaly := anomaly_id(image):
-            self.load(place + 3)
             before = [tick for tick in self.items[place + 1 : place + 3] if anomaly_id(tick) == anomaly]
-            if (
-                sum(is_fresh(tick) or is_history(image) for tick in before) < 2
-            ):  # one may be late, or replaced
+            # One tick is not enough: it may be late, or may have replaced a tick of history.
+            if sum(is_history(image) or is_fresh(tick) for tick in before) < 2:
                 keys["ANOMALY"] = anomaly
         if not keys:
             return []
@@ -183,9 +182,9 @@ def tolerate_transient_errors(what: str) -> Iterator[None]:
 
 
 def cools_down(alert: dict[str, Any]) -> bool:
-    """True within ALERT_COOLDOWN_MINUTES after a crossover of the symbol that is or will be published."""
+    """True within ALERT_COOLDOWN_MINUTES of a crossover of the symbol that is published, or will be."""
     start = datetime.fromisoformat(alert["timestamp"]) - COOLDOWN
-    since = start.isoformat(timespec="milliseconds").replace("+00:00", "Z~")  # ~: after that time's alerts
+    since = f"{start:%Y-%m-%dT%H:%M:%S}.{start.microsecond // 1000:03d}Z~"  # ~ sorts after that time's alerts
     values = {":symbol": {"S": alert["symbol"]}, ":since": {"S": since}, ":until": {"S": alert["timestamp"]}}
     query = {"TableName": ALERTS_TABLE_NAME, "ConsistentRead": True, "ExpressionAttributeValues": values}
     query["KeyConditionExpression"] = "symbol = :symbol AND alert_id BETWEEN :since AND :until"
@@ -195,10 +194,10 @@ def cools_down(alert: dict[str, Any]) -> bool:
 
 
 def store(alert: dict[str, Any], image: dict[str, dict]) -> str:
-    """Put an alert, its status decided here once, unless it is there; returns its status in the table.
+    """Put an alert into the table unless it is there. Its status is decided here, once, and returned.
 
-    An anomaly that was only recorded makes way for one to be published. One that another tick has raised is
-    "known": that tick publishes it, if need be when its batch comes again.
+    An anomaly that is to be published replaces a historical one. If another tick has raised it, the answer is
+    "known": that tick publishes it, if necessary when its batch is retried.
     """
     status = "pending" if is_fresh(image) else "historical"
     if status == "pending" and COOLDOWN and alert["signal"] != "ANOMALY" and cools_down(alert):
@@ -220,7 +219,7 @@ def store(alert: dict[str, Any], image: dict[str, dict]) -> str:
 
 
 def publish(position: int, alert: dict[str, Any]) -> list[int]:
-    """Send an alert to all subscribers, then mark it as sent; returns its tick's position if that failed."""
+    """Send an alert to all subscribers, then mark it as sent. Returns its tick's position if that failed."""
     text = f"{alert['message']}. {alert['timestamp'][:16].replace('T', ' ')} UTC. No investment advice."
     texts = {"default": text, "sms": text, "email": f"{text}\n\n{LEGEND}\n"}
     texts |= dict.fromkeys(("sqs", "lambda", "http", "https"), json.dumps(alert, default=float))
@@ -237,18 +236,18 @@ def publish(position: int, alert: dict[str, Any]) -> list[int]:
 
 
 def judge(symbol: str, new: dict[str, tuple[int, dict]]) -> tuple[list[tuple[int, dict]], list[int]]:
-    """Judge new ticks (position, image by timestamp), store the alerts; those pending, the positions left."""
+    """Store the alerts of new ticks. Returns those to publish, and the positions of ticks not judged."""
     todo, pending = sorted(new), []
     history = History(symbol, todo[-1], len(todo) + SMA_LONG)
     with tolerate_transient_errors(symbol), localcontext(EXACT):
         while history.load(len(history.items) + 1) and history.items[-1]["timestamp"]["S"] > todo[0]:
-            pass  # a late tick may lie further back
+            pass  # a late tick may be further back
         places = {item["timestamp"]["S"]: place for place, item in enumerate(history.items)}
         if not history.load(SMA_LONG + 1):
             logger.info("%s: %d of %d ticks", symbol, len(history.items), SMA_LONG + 1)
         while todo:
             position, image = new[todo[0]]
-            for alert in history.alerts(places[todo[0]], image) if todo[0] in places else ():  # else deleted
+            for alert in history.alerts(places[todo[0]], image) if todo[0] in places else ():  # or deleted
                 status = store(alert, image)
                 logger.info("%s: %s", status, alert["message"])
                 if status == "pending":
@@ -258,7 +257,7 @@ def judge(symbol: str, new: dict[str, tuple[int, dict]]) -> tuple[list[tuple[int
 
 
 def report(**metrics: int) -> None:
-    """Log a line a batch, and print the one that CloudWatch makes metrics from (embedded metric format)."""
+    """Log one line for the batch, and print the line that CloudWatch turns into metrics (the EMF format)."""
     logger.info(", ".join(f"{name} {value}" for name, value in metrics.items()))
     units = [{"Name": name, "Unit": "Milliseconds" if name == "Lag" else "Count"} for name in metrics]
     directive = {"Namespace": "StockMarketStreaming", "Dimensions": [["FunctionName"]], "Metrics": units}
@@ -267,7 +266,7 @@ def report(**metrics: int) -> None:
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
-    """Alert on a DynamoDB stream batch; returns, as batchItemFailures, the record to go on from, if any."""
+    """Send the alerts of a DynamoDB stream batch. Returns the record that Lambda must go on from, if any."""
     records = event.get("Records") if isinstance(event, dict) else None
     if not isinstance(records, list) or not all(isinstance(r, dict) and "dynamodb" in r for r in records):
         raise ValueError("not a DynamoDB stream event (Records[].dynamodb): add the ticks table as trigger")
@@ -277,7 +276,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, list[dict[s
         if is_tick(image):
             new.setdefault(image["symbol"]["S"], {}).setdefault(image["timestamp"]["S"], (position, image))
         elif image:
-            logger.warning("not a tick, passed over: %s", record["dynamodb"].get("Keys"))
+            logger.warning("not a tick, skipped: %s", record["dynamodb"].get("Keys"))
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
         judged = list(pool.map(judge, new, new.values()))
         pending = [alert for alerts, _ in judged for alert in alerts]

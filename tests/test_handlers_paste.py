@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -133,3 +134,15 @@ def test_events_are_what_producer_and_handler_make_today(aws_credentials, monkey
 @pytest.mark.parametrize("name", ["process_stock_data", "stock_trend_analysis"])
 def test_handlers_stay_short_enough_to_paste_and_read(name):
     assert len((ROOT / f"lambdas/{name}.py").read_text().splitlines()) <= 300
+
+
+def test_handlers_that_need_the_same_function_have_the_same_one():
+    functions: dict[str, set[str]] = {}
+    for path in (ROOT / "lambdas").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name in ("is_history", "tolerate_transient_errors"):
+                functions.setdefault(node.name, set()).add(ast.unparse(node))
+    assert {name: len(bodies) for name, bodies in functions.items()} == {
+        "is_history": 1,
+        "tolerate_transient_errors": 1,
+    }

@@ -206,16 +206,16 @@ POISON = {
     "NaN": (with_fields(price=float("nan")), "price must be a number (a price above 0), not nan"),
     "Infinity": (with_fields(high=float("inf")), "high must be a number or null, not inf"),
     "NaN in a field of its own": (with_fields(delay_minutes=float("nan")), "delay_minutes is a float: "),
-    "no symbol": (without("symbol"), "symbol must be a printable text, not None"),
-    "empty symbol": (with_fields(symbol=" "), "symbol must be a printable text, not ' '"),
-    "symbol with a line break": (with_fields(symbol="A\nB"), "symbol must be a printable text, not 'A\\nB'"),
-    "symbol that is a number": (with_fields(symbol=7), "symbol must be a printable text, not 7"),
+    "no symbol": (without("symbol"), "symbol must be printable text, not None"),
+    "empty symbol": (with_fields(symbol=" "), "symbol must be printable text, not ' '"),
+    "symbol with a line break": (with_fields(symbol="A\nB"), "symbol must be printable text, not 'A\\nB'"),
+    "symbol that is a number": (with_fields(symbol=7), "symbol must be printable text, not 7"),
     "long symbol": (with_fields(symbol="A" * 2049), "too large for DynamoDB: "),
     "half a surrogate pair": (
         with_fields(currency="\ud800"),
-        "a time that is none, or a text that is no Unicode",
+        "not a date and time, or not valid Unicode",
     ),
-    "no source": (without("source"), "source must be a printable text, not None"),
+    "no source": (without("source"), "source must be printable text, not None"),
     "no price": (without("price"), "price must be a number (a price above 0), not None"),
     "price as a text": (with_fields(price="110"), "price must be a number (a price above 0), not '110'"),
     "price true": (with_fields(price=True), "price must be a number (a price above 0), not True"),
@@ -256,15 +256,15 @@ POISON = {
         "timestamp must look like",
     ),
     "timestamp in seconds": (with_fields(timestamp=1795201200), "timestamp must look like"),
-    "timestamp of no day": (with_fields(timestamp="2026-06-31T19:00:00.000Z"), "a time that is none"),
+    "timestamp of no day": (with_fields(timestamp="2026-06-31T19:00:00.000Z"), "not a date and time"),
     "timestamp of another age": (
         with_fields(timestamp="0001-01-01T00:00:00.000Z"),
         "timestamp must look like",
     ),
-    "fetched_at of no time": (with_fields(fetched_at="2026-11-20T25:00:00.000Z"), "a time that is none"),
+    "fetched_at of no time": (with_fields(fetched_at="2026-11-20T25:00:00.000Z"), "not a date and time"),
     "no fetched_at": (without("fetched_at"), "fetched_at must look like"),
     "a list in a field": (with_fields(tags=[1]), "tags is a list: "),
-    "a field without a name": (with_fields(**{"": 1}), "'' is no name for a field"),
+    "a field without a name": (with_fields(**{"": 1}), "'' is not a valid field name"),
 }
 
 
@@ -289,6 +289,15 @@ def test_lambda_handler_poison_is_rejected_with_its_reason_and_the_batch_goes_on
     assert reject["reason"].startswith(reason)
     assert reject["payload"] == data
     assert reject["sequence_number"] == number
+
+
+def test_lambda_handler_reject_lies_under_the_date_of_its_arrival(process_stock_data, bucket):
+    arrived_at = datetime(2026, 11, 18, 23, 59, 59, tzinfo=UTC).timestamp()
+    record = kinesis_record(with_fields(price=None), 0, arrived_at=arrived_at)
+    assert process_stock_data.lambda_handler({"Records": [record]}, None) == SUCCESS
+    assert list(rejected(bucket)) == [
+        f"rejected-data/dt=2026-11-18/shardId-000000000000-{sequence_number(record)}.json"
+    ]
 
 
 def test_lambda_handler_large_item_is_stored(process_stock_data, ticks_table):

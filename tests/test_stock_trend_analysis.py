@@ -140,7 +140,7 @@ def test_lambda_handler_message_reads_well_everywhere(
     assert message["Subject"] == line
     assert texts["sms"] == texts["default"] == f"{line}. 2026-11-20 14:50 UTC. No investment advice."
     assert texts["email"].startswith(texts["sms"])
-    assert "the average of 5 ticks has crossed above" in texts["email"]
+    assert "the average of 5 ticks rose above that of 20. SELL: it fell below." in texts["email"]
     for protocol in ("sqs", "lambda", "http", "https"):
         fields = json.loads(texts[protocol])
         assert fields["signal"] == "BUY"
