@@ -87,6 +87,7 @@ OPTIONAL = ["currency", "exchange_timezone", "market_state", "delay_minutes", "h
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.=^&_-]{0,31}")
 MAX_AHEAD = timedelta(minutes=5)  # a quote from further in the future would shut out all that follow
+DECIMALS, SIGNIFICANT_DIGITS = 4, 7  # of a price, whichever is finer; Yahoo's 32-bit floats hold 7 digits
 MAX_PRICE_RATIO = 1000  # price to previous close: beyond it, Yahoo's previous close is wrong
 SILENT_AFTER = timedelta(minutes=10)
 
@@ -146,8 +147,10 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
         fetched_at: when the producer got the quote.
 
     Returns:
-        The tick: prices rounded to 4 decimals, change in the quote's currency and in percent of the previous
-        close, null for what is unknown, never NaN or Infinity.
+        The tick: prices with 4 decimals or 7 significant digits, whichever is finer; change in the quote's
+        currency and in percent of the previous close, both from the unrounded prices; null for what is
+        unknown, never NaN or Infinity. Open, high and low are the session's so far in a live tick, and the
+        bar's own in a tick of the past or of a replay.
 
     Raises:
         InvalidQuote: no symbol, price, previous close or timestamp that could be true.
@@ -155,14 +158,11 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
     symbol = quote.get("symbol")
     if not isinstance(symbol, str) or not symbol:
         raise InvalidQuote(f"a quote without a symbol ({symbol!r})")
-    price = _rounded(quote.get("price"))
-    previous_close = _rounded(quote.get("previous_close"))
-    if not price:
-        raise InvalidQuote(f"{symbol}: price {quote.get('price')!r} is not a positive number")
-    if not previous_close:
-        raise InvalidQuote(
-            f"{symbol}: previous close {quote.get('previous_close')!r} is not a positive number"
-        )
+    price, previous_close = quote.get("price"), quote.get("previous_close")
+    if not is_price(price):
+        raise InvalidQuote(f"{symbol}: price {price!r} is not a positive number")
+    if not is_price(previous_close):
+        raise InvalidQuote(f"{symbol}: previous close {previous_close!r} is not a positive number")
     if price / previous_close > MAX_PRICE_RATIO:
         raise InvalidQuote(
             f"{symbol}: previous close {previous_close} is too small to be true at a price of {price}"
@@ -175,17 +175,17 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
     if quoted_at > fetched_at + MAX_AHEAD:
         raise InvalidQuote(f"{symbol}: quote of {timestamp} is ahead of this computer's clock")
     volume = quote.get("volume")
-    change = round(price - previous_close, 4)
+    change = price - previous_close
     tick = {
         "symbol": symbol,
         "open": _rounded(quote.get("open")),
         "high": _rounded(quote.get("high")),
         "low": _rounded(quote.get("low")),
-        "price": price,
-        "previous_close": previous_close,
-        "change": change,
+        "price": _rounded(price),
+        "previous_close": _rounded(previous_close),
+        "change": round(change, max(decimals(price), decimals(previous_close))),
         "change_percent": round(change / previous_close * 100, 4),
-        "volume": int(volume) if _is_number(volume) and volume >= 0 else None,
+        "volume": int(volume) if is_number(volume) and volume >= 0 else None,
         "timestamp": timestamp,
         "fetched_at": format_timestamp(fetched_at),
         "source": source,
@@ -193,13 +193,27 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
     return tick | {name: quote[name] for name in OPTIONAL if quote.get(name) is not None}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> bool:
+    """Whether a value is a number that a float can hold, neither NaN nor infinite."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def is_price(value: object) -> bool:
+    """Whether a value can be a price. Yahoo writes 0 for an unknown one."""
+    return is_number(value) and value > 0
+
+
+def decimals(value: float) -> int:
+    """How many decimals a price of this size has: 4, or as many as make 7 significant digits."""
+    return max(DECIMALS, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(value)))
 
 
 def _rounded(value: object) -> float | None:
-    """A price in 4 decimals; None for what is no price. Yahoo writes 0 for an unknown open, high or low."""
-    return (round(float(value), 4) or None) if _is_number(value) and value > 0 else None
+    """A price in its decimals; None for what is no price."""
+    return round(float(value), decimals(value)) if is_price(value) else None
 
 
 def encode(tick: Mapping[str, Any]) -> bytes:
@@ -1019,9 +1033,9 @@ def describe(tick: Mapping[str, Any], answer: Mapping[str, str]) -> str:
 
 
 def amount(value: float, sign: str = "") -> str:
-    """A price with two to four decimals: "1,234.50", "0.0123"."""
-    text = f"{value:{sign},.4f}"
-    return text[:-2] if text.endswith("00") else text.rstrip("0")
+    """A price with the decimals that it has, two at least: "1,234.50", "0.0007213"."""
+    whole, _, fraction = f"{value:{sign},.{decimals(abs(value) or 1)}f}".partition(".")
+    return f"{whole}.{fraction.rstrip('0'):0<2}"
 
 
 # --- Settings and start -------------------------------------------------------------------------------

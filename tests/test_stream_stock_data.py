@@ -160,9 +160,32 @@ def test_build_tick_valid_quote_gives_every_field_of_the_contract():
     }
 
 
-def test_build_tick_prices_are_rounded_to_four_decimals():
-    tick = tick_of(price=1.083449999, previous_close=1.0812300001)
-    assert (tick["price"], tick["previous_close"], tick["change"]) == (1.0834, 1.0812, 0.0022)
+@pytest.mark.parametrize(
+    ("price", "previous_close", "expected"),
+    [
+        # price, previous close, change, change in percent
+        (526.1234567, 500.00004, (526.1235, 500.0, 26.1234, 5.2247)),
+        (1.083449999, 1.0812300001, (1.08345, 1.08123, 0.00222, 0.2053)),  # EURUSD=X
+        (0.0007213123, 0.0007232654, (0.0007213123, 0.0007232654, -1.9531e-06, -0.27)),  # KRWUSD=X
+        (1.23400004e-05, 1.21e-05, (1.234e-05, 1.21e-05, 2.4e-07, 1.9835)),  # SHIB-USD
+        (99.99999, 100.00001, (99.99999, 100.0, -2e-05, -0.0)),  # the finer one's decimals
+        (1e-9, 1e-9, (1e-9, 1e-9, 0.0, 0.0)),
+    ],
+)
+def test_build_tick_prices_keep_four_decimals_or_seven_digits_whichever_is_finer(
+    price, previous_close, expected
+):
+    tick = tick_of(price=price, previous_close=previous_close, open=price)
+    assert tuple(tick[name] for name in ("price", "previous_close", "change", "change_percent")) == expected
+    assert tick["open"] == tick["price"]
+
+
+@given(st.floats(1e-9, 1e7), st.floats(0.5, 2))
+def test_build_tick_change_in_percent_is_that_of_the_unrounded_prices(previous_close, ratio):
+    price = previous_close * ratio
+    tick = tick_of(price=price, previous_close=previous_close)
+    assert tick["change_percent"] == pytest.approx((price / previous_close - 1) * 100, abs=1e-4)
+    assert tick["price"] == pytest.approx(price, rel=5.1e-7)
 
 
 @pytest.mark.parametrize("unknown", [None, math.nan, math.inf, -1, "12", True])
@@ -177,7 +200,7 @@ def test_build_tick_zero_open_is_unknown_but_zero_volume_is_a_volume():
 
 
 @pytest.mark.parametrize("field", ["price", "previous_close"])
-@pytest.mark.parametrize("value", [None, 0, -2.5, math.nan, math.inf, "270", 0.00001, False])
+@pytest.mark.parametrize("value", [None, 0, -2.5, math.nan, math.inf, "270", 10**400, False])
 def test_build_tick_impossible_price_is_refused_by_name(field, value):
     with pytest.raises(InvalidQuote, match=r"AAPL: .* is not a positive number"):
         tick_of(**{field: value})
@@ -210,8 +233,10 @@ def test_build_tick_any_floats_give_a_finite_tick_or_a_refusal(price, previous_c
     except InvalidQuote:
         return
     json.dumps(tick, allow_nan=False)
-    assert tick["change"] == pytest.approx(tick["price"] - tick["previous_close"], abs=1e-4)
-    assert tick["change_percent"] == pytest.approx(tick["change"] / tick["previous_close"] * 100, abs=1e-3)
+    assert tick["price"] > 0
+    assert tick["previous_close"] > 0
+    assert tick["change"] == pytest.approx(tick["price"] - tick["previous_close"], rel=1e-6, abs=1e-4)
+    assert tick["change_percent"] == pytest.approx((price / previous_close - 1) * 100, abs=1e-4)
 
 
 @given(st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)))
@@ -229,7 +254,22 @@ def test_describe_tells_the_record_as_in_the_tutorial():
     )
     assert producer.describe(
         tick_of(volume=None, price=0.01234, previous_close=0.0125, delay_minutes=15), {}
-    ) == ("Would send AAPL 0.0123 -0.0002 (-1.60%) at 2026-11-20T15:58:22.000Z (15 min delayed)")
+    ) == ("Would send AAPL 0.01234 -0.00016 (-1.28%) at 2026-11-20T15:58:22.000Z (15 min delayed)")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1234.5, "1,234.50"),
+        (27.12345, "27.12345"),
+        (0.0007213, "0.0007213"),
+        (1.234e-05, "0.00001234"),
+        (0.0, "0.00"),
+    ],
+)
+def test_amount_shows_the_decimals_that_a_price_has(value, text):
+    assert producer.amount(value) == text
+    assert producer.amount(-value, "+") in (f"-{text}", f"+{text}" if not value else "")
 
 
 # --- Symbols ---
