@@ -32,6 +32,7 @@ import argparse
 import fcntl
 import importlib.util
 import ipaddress
+import itertools
 import json
 import logging
 import math
@@ -72,23 +73,34 @@ BATCH_URL = "https://query1.finance.yahoo.com/v7/finance/quote"
 CHART_URL = "https://query1.finance.yahoo.com/v8/finance/chart/"
 BATCH_SYMBOLS = 99  # more in one request are refused
 BATCH_FIELDS = (
-    "currency,exchangeDataDelayedBy,exchangeTimezoneName,marketState,regularMarketDayHigh,regularMarketDayLow,"
-    "regularMarketOpen,regularMarketPreviousClose,regularMarketPrice,regularMarketTime,regularMarketVolume"
+    "currency,exchangeDataDelayedBy,exchangeTimezoneName,marketState,regularMarketChangePercent,"
+    "regularMarketDayHigh,regularMarketDayLow,regularMarketOpen,regularMarketPreviousClose,"
+    "regularMarketPrice,regularMarketTime,regularMarketVolume"
 )
 CONNECTIONS = 8
 REQUEST_SECONDS = 10  # timeout of one request
 STALL_SECONDS = 45  # a poll in which nothing has come for so long has hung
-CHARTS_ONLY_SECONDS = 900  # after the batch endpoint refused
+CHARTS_ONLY_SECONDS = 900  # after the batch endpoint refused, or answered what cannot be read
 RATE_LIMIT_SECONDS = (30, 900)  # first and longest pause after a 429
 PARKING_MISSES, PARKING_SECONDS = 3, 3600  # for symbols that Yahoo does not know
 
 # Ticks
-OPTIONAL = ["currency", "exchange_timezone", "market_state", "delay_minutes", "history", "replayed_from"]
+OPTIONAL = {
+    "currency": str,
+    "exchange_timezone": str,
+    "market_state": str,
+    "delay_minutes": int,
+    "history": bool,
+    "replayed_from": str,
+}
+MAX_TEXT = 64  # characters of an optional text
+MAX_VOLUME = 2**63 - 1  # a bigint of Athena
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.=^&_-]{0,31}")
 MAX_AHEAD = timedelta(minutes=5)  # a quote from further in the future would shut out all that follow
 DECIMALS, SIGNIFICANT_DIGITS = 4, 7  # of a price, whichever is finer; Yahoo's 32-bit floats hold 7 digits
 MAX_PRICE_RATIO = 1000  # price to previous close: beyond it, Yahoo's previous close is wrong
+SUSPICIOUS_PERCENT, MAX_CONTRADICTION = 50, 5  # a change, and how far it may be off the one that Yahoo states
 SILENT_AFTER = timedelta(minutes=10)
 
 # Kinesis: https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
@@ -141,8 +153,9 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
 
     Args:
         quote: symbol, open, high, low, price, previous_close (in the quote's currency), volume, timestamp
-            (of the quote, UTC ISO-8601 with milliseconds) and any of OPTIONAL. Open, high, low and
-            volume may be unknown.
+            (of the quote, UTC ISO-8601 with milliseconds), any of OPTIONAL, and change_percent if the source
+            states one, to check previous_close against. Open, high, low and volume may be unknown. A field
+            that is not required and has a wrong type counts as unknown.
         source: yahoo, websocket, simulated or replay.
         fetched_at: when the producer got the quote.
 
@@ -153,7 +166,7 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
         bar's own in a tick of the past or of a replay.
 
     Raises:
-        InvalidQuote: no symbol, price, previous close or timestamp that could be true.
+        InvalidQuote: no symbol, price, previous close or timestamp that can be true.
     """
     symbol = quote.get("symbol")
     if not isinstance(symbol, str) or not symbol:
@@ -167,6 +180,13 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
         raise InvalidQuote(
             f"{symbol}: previous close {previous_close} is too small to be true at a price of {price}"
         )
+    change_percent, stated = (price / previous_close - 1) * 100, quote.get("change_percent")
+    if (
+        abs(change_percent) > SUSPICIOUS_PERCENT
+        and is_number(stated)
+        and abs(change_percent - stated) > MAX_CONTRADICTION
+    ):
+        raise InvalidQuote(f"{symbol}: previous close {previous_close} contradicts Yahoo's own change")
     timestamp = quote.get("timestamp")
     try:
         quoted_at = parse_timestamp(timestamp)
@@ -175,7 +195,6 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
     if quoted_at > fetched_at + MAX_AHEAD:
         raise InvalidQuote(f"{symbol}: quote of {timestamp} is ahead of this computer's clock")
     volume = quote.get("volume")
-    change = price - previous_close
     tick = {
         "symbol": symbol,
         "open": _rounded(quote.get("open")),
@@ -183,14 +202,23 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
         "low": _rounded(quote.get("low")),
         "price": _rounded(price),
         "previous_close": _rounded(previous_close),
-        "change": round(change, max(decimals(price), decimals(previous_close))),
-        "change_percent": round(change / previous_close * 100, 4),
-        "volume": int(volume) if is_number(volume) and volume >= 0 else None,
+        "change": round(price - previous_close, max(decimals(price), decimals(previous_close))),
+        "change_percent": round(change_percent, 4),
+        "volume": int(volume) if is_number(volume) and 0 <= volume <= MAX_VOLUME else None,
         "timestamp": timestamp,
         "fetched_at": format_timestamp(fetched_at),
         "source": source,
     }
-    return tick | {name: quote[name] for name in OPTIONAL if quote.get(name) is not None}
+    return tick | {name: quote[name] for name in OPTIONAL if _is_optional(name, quote.get(name))}
+
+
+def _is_optional(name: str, value: object) -> bool:
+    """Whether a value is one that an optional field can have."""
+    if type(value) is not OPTIONAL[name]:
+        return False
+    if isinstance(value, str):
+        return len(value) <= MAX_TEXT and value.isprintable()
+    return 0 <= value < 2**31  # an int of Athena
 
 
 def is_number(value: object) -> bool:
@@ -224,6 +252,28 @@ def encode(tick: Mapping[str, Any]) -> bytes:
 # --- Yahoo Finance ------------------------------------------------------------------------------
 
 
+class RateLimited(Exception):
+    """Yahoo answered 429."""
+
+
+class Refused(Exception):
+    """Yahoo answered another 4xx, or what cannot be read; the message says which."""
+
+
+class UnknownSymbol(Refused):
+    """Yahoo answered 404."""
+
+
+def dig(answer: object, *path: str | int) -> Any:
+    """What an answer of Yahoo's has at this path; None where a part of the path is not there."""
+    for step in path:
+        try:
+            answer = answer[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return answer
+
+
 def quote_from_batch(row: Mapping[str, Any]) -> dict[str, Any]:
     """The quote in one row of the batch endpoint's answer."""
     state = row.get("marketState")
@@ -234,6 +284,7 @@ def quote_from_batch(row: Mapping[str, Any]) -> dict[str, Any]:
         "low": row.get("regularMarketDayLow"),
         "price": row.get("regularMarketPrice"),
         "previous_close": row.get("regularMarketPreviousClose"),
+        "change_percent": row.get("regularMarketChangePercent"),
         "volume": row.get("regularMarketVolume"),
         "timestamp": _from_epoch(row.get("regularMarketTime")),
         "currency": row.get("currency"),
@@ -247,16 +298,14 @@ def quote_from_batch(row: Mapping[str, Any]) -> dict[str, Any]:
 def quote_from_chart(chart: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """The quote in the answer to a one-day chart request, the same as the batch endpoint's (delay aside)."""
     meta = chart["meta"]
-    bar = chart["indicators"]["quote"][0]
-    periods = meta.get("currentTradingPeriod") or {}
     state = "CLOSED"
     for name in ("pre", "regular", "post"):
-        period = periods.get(name)
-        if period and period["start"] <= now.timestamp() < period["end"]:
+        start, end = (dig(meta, "currentTradingPeriod", name, edge) for edge in ("start", "end"))
+        if is_number(start) and is_number(end) and start <= now.timestamp() < end:
             state = name.upper()
     return {
         "symbol": meta.get("symbol"),
-        "open": (bar.get("open") or [None])[-1],
+        "open": dig(chart, "indicators", "quote", 0, "open", -1),
         "high": meta.get("regularMarketDayHigh"),
         "low": meta.get("regularMarketDayLow"),
         "price": meta.get("regularMarketPrice"),
@@ -274,28 +323,40 @@ def bars_from_chart(chart: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     A bar's quote is its close, so its time is the bar's last millisecond: it sorts between the live quotes
     before and after it, and never has the timestamp of one (Yahoo's are whole seconds).
+
+    Raises:
+        Refused: the chart does not say which bars are finished, or of which day they are.
     """
     meta = chart["meta"]
-    zone = timezone(timedelta(seconds=meta["gmtoffset"]))
-    bars = chart["indicators"]["quote"][0]
+    newest, offset = meta.get("regularMarketTime"), meta.get("gmtoffset")
+    if not is_number(newest) or not is_number(offset) or abs(offset) >= 86_400:
+        raise Refused("a chart without its times")
+    zone = timezone(timedelta(seconds=offset))
+    columns = [dig(chart, "timestamp")]
+    columns += [
+        dig(chart, "indicators", "quote", 0, name) for name in ("open", "high", "low", "close", "volume")
+    ]
+    rows = itertools.zip_longest(*(column if isinstance(column, list) else [] for column in columns))
     quotes: list[dict[str, Any]] = []
     day, previous_close, last_close, volume = None, None, meta.get("chartPreviousClose"), 0
-    columns = (bars.get(name, []) for name in ("open", "high", "low", "close", "volume"))
-    for start, *prices, traded in zip(chart.get("timestamp", []), *columns, strict=True):
-        close = prices[3]
+    for start, opened, high, low, close, traded in rows:
+        timestamp = _from_epoch(start + 59.999) if is_number(start) else None
         # Behind the last finished bar, Yahoo often appends the newest price as if it were one more.
-        if close is None or start + 60 > meta["regularMarketTime"]:
+        if not timestamp or not is_price(close) or start + 60 > newest:
             continue
         if (date := datetime.fromtimestamp(start, zone).date()) != day:
             day, previous_close, volume = date, last_close, 0
-        last_close, volume = close, volume + (traded or 0)
+        last_close, volume = close, volume + (traded if is_number(traded) else 0)
         quotes.append(
             {
-                "symbol": meta["symbol"],
-                **dict(zip(("open", "high", "low", "price"), prices, strict=True)),
+                "symbol": meta.get("symbol"),
+                "open": opened,
+                "high": high,
+                "low": low,
+                "price": close,
                 "previous_close": previous_close,
                 "volume": volume,
-                "timestamp": _from_epoch(start + 59.999),
+                "timestamp": timestamp,
                 "currency": meta.get("currency"),
                 "exchange_timezone": meta.get("exchangeTimezoneName"),
                 "history": True,
@@ -306,8 +367,8 @@ def bars_from_chart(chart: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _from_epoch(seconds: object) -> str | None:
     try:
-        return format_timestamp(datetime.fromtimestamp(seconds, UTC))
-    except (TypeError, ValueError, OverflowError, OSError):
+        return format_timestamp(datetime.fromtimestamp(seconds, UTC)) if is_number(seconds) else None
+    except (ValueError, OverflowError, OSError):
         return None
 
 
@@ -322,23 +383,12 @@ def some(symbols: list[str]) -> str:
     return ", ".join(symbols[:3]) + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
 
 
-class RateLimited(Exception):
-    """Yahoo answered 429."""
-
-
-class Refused(Exception):
-    """Yahoo answered another 4xx; `status` is the HTTP status."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
-
-
 class YahooSource:
     """Quotes of Yahoo Finance through the yfinance client, many symbols a request.
 
-    Symbols that the batch endpoint leaves out, or all of them while it refuses, are asked for one by one
-    from the chart endpoint. A fault of Yahoo's is logged and costs what it hit in this cycle, no more.
+    Symbols that the batch endpoint leaves out, or has no usable price or time of, are asked for one by one
+    from the chart endpoint; all of them while the batch endpoint refuses. A fault of Yahoo's is logged and
+    costs what it hit in this cycle, no more.
     """
 
     name = "yahoo"
@@ -381,13 +431,18 @@ class YahooSource:
                     # A symbol may come twice: the newest quote counts.
                     for quote in sorted(answer, key=lambda quote: quote["timestamp"] or "", reverse=True):
                         if quote["symbol"] in chunk:
-                            quotes.setdefault(quote["symbol"], quote)
                             self._delay_minutes[quote["symbol"]] = quote["delay_minutes"]
+                            if (
+                                is_price(quote["price"])
+                                and is_price(quote["previous_close"])
+                                and quote["timestamp"]
+                            ):
+                                quotes.setdefault(quote["symbol"], quote)
                     ask_charts += [symbol for symbol in chunk if symbol not in quotes]
             for symbol, answer in self._ask(self._chart, ask_charts, errors):
                 if not isinstance(answer, Refused):
                     quotes[symbol] = answer | {"delay_minutes": self._delay_minutes.get(symbol)}
-                elif answer.status == 404:
+                elif isinstance(answer, UnknownSymbol):
                     self._miss(symbol)
                 else:
                     errors.append(f"{symbol}: {answer}")
@@ -430,8 +485,10 @@ class YahooSource:
 
     def _batch(self, symbols: list[str]) -> list[dict[str, Any]]:
         parameters = {"symbols": ",".join(symbols), "formatted": "false", "fields": BATCH_FIELDS}
-        answer = self._get(BATCH_URL, parameters)
-        return [quote_from_batch(row) for row in answer["quoteResponse"]["result"]]
+        rows = dig(self._get(BATCH_URL, parameters), "quoteResponse", "result")
+        if not isinstance(rows, list):
+            raise Refused("an answer without quotes")
+        return [quote_from_batch(row) for row in rows if isinstance(row, dict)]
 
     def _chart(self, symbol: str) -> dict[str, Any]:
         quote = quote_from_chart(self._get_chart(symbol, "1d", "1d"), now=datetime.now(UTC))
@@ -442,22 +499,29 @@ class YahooSource:
 
     def _get_chart(self, symbol: str, span: str, interval: str) -> dict[str, Any]:
         answer = self._get(CHART_URL + urllib.parse.quote(symbol), {"range": span, "interval": interval})
-        return answer["chart"]["result"][0]
+        chart = dig(answer, "chart", "result", 0)
+        if not isinstance(dig(chart, "meta"), dict):
+            raise Refused("an answer without a chart")
+        return chart
 
-    def _get(self, url: str, parameters: dict[str, str]) -> dict[str, Any]:
+    def _get(self, url: str, parameters: dict[str, str]) -> object:
         try:
             response = self._client.get(url, params=parameters, timeout=REQUEST_SECONDS)
         except self._rate_limit_error as error:
             raise RateLimited from error
         if response.status_code < 400:
-            return response.json()
+            try:
+                return response.json()
+            except (ValueError, RecursionError):
+                raise Refused("an answer that is no JSON") from None
         # The client keeps whatever text came as its crumb, an error page too, and would use it for ever.
         crumb, self._client._crumb = self._client._crumb, None
         if "Too Many Requests" in (crumb or ""):
             raise RateLimited
         if response.status_code >= 500:
             raise OSError(f"HTTP {response.status_code}")
-        raise Refused(response.status_code)
+        refusal = UnknownSymbol if response.status_code == 404 else Refused
+        raise refusal(f"HTTP {response.status_code}")
 
     def _ask(self, request: Callable, items: list, errors: list[str]) -> Iterator[tuple[Any, Any]]:
         """Run the requests in the pool; yield each item with its answer or Refused, as they come.
@@ -900,8 +964,9 @@ class Producer:
         """Fetch once and deliver, until `deadline` (monotonic seconds) or for DELIVERY_SECONDS."""
         began, before = self.clock.monotonic(), self.totals.copy()
         quotes = self.source.fetch(self.symbols)
-        ticks = self.admit(quotes)
-        self.tell_silent(quotes)
+        valid = self.valid_ticks(quotes)
+        self.tell_silent(valid)
+        ticks = self.new_ticks(valid)
         self.hand_over(ticks, max(deadline, self.clock.monotonic() + DELIVERY_SECONDS))
         if len(self.symbols) > LINES_UP_TO:
             counts = self.totals - before
@@ -921,15 +986,15 @@ class Producer:
         for group in track(groups, "Loading history", disable=not sys.stdout.isatty(), transient=True):
             if self.clock.stopping:
                 return
-            ticks = self.admit(self.source.history(group, span))
+            ticks = self.new_ticks(self.valid_ticks(self.source.history(group, span)))
             waiting = self.hand_over(ticks, deadline=math.inf)
             log.info("Loaded %d bars of %s", len(ticks), some(group))
             if waiting:
                 log.warning("History is loaded no further: start again when the stream takes records")
                 return
 
-    def admit(self, quotes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The ticks of those quotes that are valid and new."""
+    def valid_ticks(self, quotes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The ticks of those quotes that make one; the reason of each other one is logged."""
         fetched_at = self.clock.now()
         ticks = []
         for quote in quotes:
@@ -943,12 +1008,15 @@ class Producer:
                     self._reasons[quote["symbol"]] = str(error)
                     log.warning("Skipped %s", error)
                 continue
-            self.totals["fetched"] += 1
-            if self.sent.has(tick):
-                self.totals["unchanged"] += 1
-            else:
-                ticks.append(tick)
+            ticks.append(tick)
+        self.totals["fetched"] += len(ticks)
         return ticks
+
+    def new_ticks(self, ticks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those ticks that have not been sent yet."""
+        new = [tick for tick in ticks if not self.sent.has(tick)]
+        self.totals["unchanged"] += len(ticks) - len(new)
+        return new
 
     def hand_over(self, ticks: list[dict[str, Any]], deadline: float) -> bool:
         """Spool the ticks, then send the spool. Returns whether some still wait."""
@@ -985,19 +1053,19 @@ class Producer:
         if len(self.symbols) <= LINES_UP_TO and not tick.get("history"):
             print(describe(tick, answer))
 
-    def tell_silent(self, quotes: list[dict[str, Any]]) -> None:
+    def tell_silent(self, ticks: list[dict[str, Any]]) -> None:
         """Say once of each symbol that it has gone silent; those in the same state of market share a line."""
         silent: dict[str, dict[str, str]] = {}
-        for quote in quotes:
-            symbol, newest = quote["symbol"], self.sent.newest.get(quote["symbol"])
-            if not newest or (quote["timestamp"] or "") > newest:
+        for tick in ticks:
+            symbol, newest = tick["symbol"], self.sent.newest.get(tick["symbol"])
+            if not newest or tick["timestamp"] > newest:
                 self._silent.discard(symbol)
                 continue
-            patience = SILENT_AFTER + timedelta(minutes=quote.get("delay_minutes") or 0)
+            patience = SILENT_AFTER + timedelta(minutes=tick.get("delay_minutes", 0))
             if symbol not in self._silent and self.clock.now() - parse_timestamp(newest) > patience:
                 self._silent.add(symbol)
                 open_or_not = {"REGULAR": "open", None: "in an unknown state"}
-                state = open_or_not.get(quote.get("market_state"), "closed")
+                state = open_or_not.get(tick.get("market_state"), "closed")
                 silent.setdefault(state, {})[symbol] = newest
         for state, since in silent.items():
             earlier = " or earlier" if len(set(since.values())) > 1 else ""

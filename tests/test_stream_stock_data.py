@@ -200,7 +200,9 @@ def test_build_tick_zero_open_is_unknown_but_zero_volume_is_a_volume():
 
 
 @pytest.mark.parametrize("field", ["price", "previous_close"])
-@pytest.mark.parametrize("value", [None, 0, -2.5, math.nan, math.inf, "270", 10**400, False])
+@pytest.mark.parametrize(
+    "value", [None, 0, -2.5, math.nan, math.inf, "270", pytest.param(10**400, id="huge"), False]
+)
 def test_build_tick_impossible_price_is_refused_by_name(field, value):
     with pytest.raises(InvalidQuote, match=r"AAPL: .* is not a positive number"):
         tick_of(**{field: value})
@@ -209,6 +211,32 @@ def test_build_tick_impossible_price_is_refused_by_name(field, value):
 def test_build_tick_tiny_previous_close_is_refused():
     with pytest.raises(InvalidQuote, match=r"AAPL: previous close 0\.0001 is too small"):
         tick_of(previous_close=0.0001)
+
+
+def test_build_tick_previous_close_against_yahoos_own_change_is_refused():
+    # ZRC-USD: a previous close three times too small, while Yahoo's own change is none.
+    with pytest.raises(InvalidQuote, match=r"AAPL: previous close 87\.5 contradicts Yahoo's own change"):
+        tick_of(price=271.49, previous_close=87.5, change_percent=0.0)
+
+
+@pytest.mark.parametrize(
+    ("previous_close", "stated"),
+    [(181.0, 0.0), (135.0, 101.1), (135.0, 96.2), (135.0, None), (135.0, "0"), (600.0, -54.0)],
+)
+def test_build_tick_large_change_that_yahoo_states_too_or_small_one_is_taken(previous_close, stated):
+    tick = tick_of(price=271.49, previous_close=previous_close, change_percent=stated)
+    assert tick["change_percent"] == pytest.approx((271.49 / previous_close - 1) * 100, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "odd", [None, [], {}, ["REGULAR"], 15.5, -1, True, "\x1b[2J", "x" * 65, 2**31, math.nan]
+)
+def test_build_tick_optional_field_of_another_type_costs_the_field_alone(odd):
+    texts = ("currency", "exchange_timezone", "market_state", "replayed_from")
+    changes = dict.fromkeys(texts, odd) | {"delay_minutes": odd, "volume": odd, "change_percent": odd}
+    tick = tick_of(**changes)
+    assert not tick.keys() & {*texts, "delay_minutes"}
+    assert tick["price"] == 271.49
 
 
 @pytest.mark.parametrize("timestamp", [None, "", 1763654302, "2026-11-20", "2026-13-20T15:58:22.000Z"])
@@ -327,7 +355,7 @@ def test_next_call_takes_at_most_500_records():
 
 
 def test_next_call_takes_at_most_five_mebibytes():
-    ticks = [tick_of(symbol=f"S{n}", currency="x" * 1_000_000) for n in range(7)]
+    ticks = [tick_of(symbol=f"S{n}") | {"currency": "x" * 1_000_000} for n in range(7)]
     assert next_call(ticks) == ticks[:5]
 
 
@@ -568,6 +596,13 @@ def test_cycle_invalid_quote_is_counted_told_once_and_costs_no_other(tmp_path, c
     skipping.run(2)
     assert (len(stream.ticks), skipping.totals["invalid"]) == (2, 2)
     assert caplog.text.count("Skipped ^VIX: previous close 0 is not a positive number") == 1
+
+
+def test_cycle_odd_optional_fields_of_a_silent_symbol_end_nothing(tmp_path, caplog):
+    caplog.set_level("INFO", logger="producer")
+    odd = at(0, market_state=["REGULAR"], delay_minutes="15")
+    make_producer(tmp_path, FakeStream(), ListedSource([[odd], [odd]])).run(2)
+    assert "AAPL: no new quote since 2026-11-20T15:00:00.000Z, market in an unknown state" in caplog.messages
 
 
 def test_cycle_outage_spools_and_recovery_sends_the_oldest_first(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 import stream_stock_data as producer
 from helpers.yahoo import HANG, RESET, YahooStandIn, market
-from stream_stock_data import YahooSource, build_tick, parse_timestamp
+from stream_stock_data import InvalidQuote, YahooSource, build_tick, parse_timestamp
 
 SYMBOLS = ["AAPL", "^GSPC", "EURUSD=X", "BTC-USD", "BRK-B", "005930.KS", "M&M.NS"]
 
@@ -101,6 +101,87 @@ def test_fetch_refused_batch_is_tried_again_after_a_while(source, yahoo, monkeyp
     assert yahoo.requests["chart"] == 0
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<html>not JSON</html>",
+        "",
+        "[" * 100_000,
+        [],
+        {},
+        {"quoteResponse": None},
+        {"quoteResponse": {"result": None, "error": "internal-error"}},
+        {"quoteResponse": {"result": {"AAPL": {}}}},
+    ],
+    ids=lambda answer: str(answer)[:40],
+)
+def test_fetch_batch_that_cannot_be_read_counts_as_refused(source, yahoo, caplog, answer):
+    yahoo.respond = failing("batch", (200, answer))
+    for _ in range(2):
+        assert by_symbol(source.fetch(SYMBOLS)).keys() == set(SYMBOLS)
+    assert yahoo.requests["batch"] == 1
+    (line,) = caplog.messages
+    assert line.endswith("asking symbol by symbol")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<html>not JSON</html>",
+        [],
+        {"chart": None},
+        {"chart": {"result": [None]}},
+        {"chart": {"result": [{"meta": []}]}},
+    ],
+    ids=str,
+)
+def test_fetch_chart_that_cannot_be_read_costs_the_poll_and_drops_no_symbol(source, yahoo, caplog, answer):
+    answers = {"batch": (403, "no"), "chart": (200, answer)}
+    yahoo.respond = lambda kind, symbols: answers.get(kind)
+    for _ in range(producer.PARKING_MISSES + 1):
+        assert source.fetch(SYMBOLS) == []
+    assert len([line for line in caplog.messages if "7 failed, trying again next time" in line]) == 4
+    yahoo.respond = lambda kind, symbols: None
+    assert len(source.fetch(SYMBOLS)) == len(SYMBOLS)
+
+
+@pytest.mark.parametrize("odd", [None, [], "AAPL", 7, {}, {"symbol": ["AAPL"]}], ids=str)
+def test_fetch_odd_row_costs_no_other_row_and_its_symbol_is_asked_for_by_chart(source, yahoo, odd):
+    rows = [market("MSFT", time.time()), odd, market("GOOG", time.time())]
+    yahoo.respond = failing("batch", (200, {"quoteResponse": {"result": rows, "error": None}}))
+    quotes = by_symbol(source.fetch(["AAPL", "MSFT", "GOOG"]))
+    assert quotes.keys() == {"AAPL", "MSFT", "GOOG"}
+    assert yahoo.requests == {"batch": 1, "chart": 1}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("regularMarketPrice", value) for value in (None, 0, -1, "12", True, [], float("nan"))),
+        *(("regularMarketPreviousClose", value) for value in (None, 0, -1, "12", True, [], float("nan"))),
+        *(("regularMarketTime", value) for value in (None, "12", True, [], float("nan"), 1e300)),
+    ],
+)
+def test_fetch_row_without_a_usable_price_or_time_is_asked_for_by_chart(source, yahoo, field, value):
+    row = market("AAPL", time.time())
+    rows = [row | {field: value}, market("MSFT", time.time())]
+    yahoo.quote = lambda symbol, now: row
+    yahoo.respond = failing("batch", (200, {"quoteResponse": {"result": rows, "error": None}}))
+    quotes = by_symbol(source.fetch(["AAPL", "MSFT"]))
+    tick = build_tick(quotes["AAPL"], source="yahoo", fetched_at=datetime.now(UTC))
+    assert tick["price"] == row["regularMarketPrice"]
+    assert tick["previous_close"] == row["regularMarketPreviousClose"]
+    assert yahoo.requests["chart"] == 1
+
+
+def test_fetch_quote_against_yahoos_own_change_is_refused_when_it_becomes_a_tick(source, yahoo):
+    odd = {"regularMarketPreviousClose": 10.0, "regularMarketPrice": 31.0, "regularMarketChangePercent": 0.2}
+    yahoo.quote = lambda symbol, now: market(symbol, now) | odd
+    (quote,) = source.fetch(["ZRC-USD"])
+    with pytest.raises(InvalidQuote, match=r"ZRC-USD: previous close 10\.0 contradicts Yahoo's own change"):
+        build_tick(quote, source="yahoo", fetched_at=datetime.now(UTC))
+
+
 def test_fetch_symbol_left_out_of_the_batch_is_asked_for_by_chart(source, yahoo):
     row = market("AAPL", time.time())
     yahoo.respond = failing("batch", (200, {"quoteResponse": {"result": [row], "error": None}}), times=1)
@@ -138,9 +219,6 @@ def test_fetch_unknown_symbol_is_named_once_parked_after_three_and_tried_again(
     [
         (500, "Internal Server Error"),
         (503, "Will be right back"),
-        (200, "<html>not JSON</html>"),
-        (200, {"quoteResponse": {"result": None}}),
-        (200, {}),
         RESET,
     ],
     ids=str,

@@ -46,6 +46,7 @@ def market(symbol: str, now: float) -> dict:
         "regularMarketDayHigh": round(level * 1.01, 2),
         "regularMarketDayLow": round(level * 0.99, 2),
         "regularMarketPreviousClose": float(level),
+        "regularMarketChangePercent": (price / level - 1) * 100,
         "regularMarketVolume": 1_000 * (second % DAY),
     }
 
