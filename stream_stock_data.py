@@ -573,27 +573,40 @@ class YahooSource:
 
 
 def write_durably(path: Path, data: bytes, *, append: bool = False) -> None:
-    """Append to a file, or replace it as a whole; the data is on the disk on return.
+    """Append to a file, or replace it as a whole; data and file name are on the disk on return.
 
     Raises:
         CannotRun: it cannot be written.
     """
     target = path if append else path.with_name(path.name + ".new")
     try:
+        is_named = append and path.exists()
         with target.open("ab" if append else "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if not append:
             target.replace(path)
+        if not is_named:
+            sync_folder(path.parent)
     except OSError as error:
         raise CannotRun(f"cannot write {path} ({error.strerror}): make room, or set STATE_DIR") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk: a new file is lost in a power cut before that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Sent:
     """What has been handed to the spool so far, so that no quote goes out twice, not even after a restart.
 
-    `newest` is the latest timestamp of each symbol, `backfilled` the span of history loaded for it.
+    `newest` is the latest timestamp of each symbol; `spans` are the first and last timestamps of each stretch
+    of its history that has been loaded without a gap.
     """
 
     def __init__(self, path: Path | None, *, stream_created: str | None) -> None:
@@ -606,36 +619,47 @@ class Sent:
         self._path = path
         self._stream_created = stream_created
         self.newest: dict[str, str] = {}
-        self.backfilled: dict[str, list[str]] = {}
+        self.spans: dict[str, list[list[str]]] = {}
         if path and path.exists():
             try:
                 state = json.loads(path.read_bytes())
                 if stream_created in (None, state["stream_created"]):
                     self._stream_created = state["stream_created"]
-                    self.newest, self.backfilled = state["newest"], state["backfilled"]
+                    # Earlier versions kept no spans: their history is loaded again, as the same ticks.
+                    self.newest, self.spans = state["newest"], state.get("spans", {})
             except (ValueError, KeyError, TypeError) as error:
                 raise CannotRun(f"{path} is damaged ({error}): remove it") from None
 
     def has(self, tick: Mapping[str, Any]) -> bool:
+        """Whether a tick, or a newer one of its symbol, has been handed over."""
         symbol, timestamp = tick["symbol"], tick["timestamp"]
         if tick.get("history"):
-            first, last = self.backfilled.get(symbol, ("~", ""))
-            return first <= timestamp <= last
+            return any(first <= timestamp <= last for first, last in self.spans.get(symbol, []))
         return timestamp <= self.newest.get(symbol, "")
 
-    def add(self, tick: Mapping[str, Any]) -> None:
-        symbol, timestamp = tick["symbol"], tick["timestamp"]
-        self.newest[symbol] = max(timestamp, self.newest.get(symbol, ""))
-        if tick.get("history"):
-            first, last = self.backfilled.get(symbol, (timestamp, timestamp))
-            self.backfilled[symbol] = [min(first, timestamp), max(last, timestamp)]
+    def add(self, ticks: list[dict[str, Any]]) -> None:
+        """Note ticks. A symbol's history in them came in one answer, so nothing is missing within it."""
+        loaded: dict[str, list[str]] = {}
+        for tick in ticks:
+            symbol, timestamp = tick["symbol"], tick["timestamp"]
+            self.newest[symbol] = max(timestamp, self.newest.get(symbol, ""))
+            if tick.get("history"):
+                loaded.setdefault(symbol, []).append(timestamp)
+        for symbol, timestamps in loaded.items():
+            span, apart = [min(timestamps), max(timestamps)], []
+            for other in self.spans.get(symbol, []):
+                if other[1] < span[0] or span[1] < other[0]:
+                    apart.append(other)
+                else:
+                    span = [min(span[0], other[0]), max(span[1], other[1])]
+            self.spans[symbol] = sorted([*apart, span])
 
     def save(self) -> None:
         if self._path:
             state = {
                 "stream_created": self._stream_created,
                 "newest": self.newest,
-                "backfilled": self.backfilled,
+                "spans": self.spans,
             }
             write_durably(self._path, json.dumps(state).encode())
 
@@ -656,7 +680,10 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         try:
+            missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
             directory.mkdir(parents=True, exist_ok=True)
+            for folder in missing:
+                sync_folder(folder.parent)
             self._lock = (directory / "lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -861,10 +888,10 @@ def deliver(
         fruitless = 0 if sent else fruitless + 1
         failed = len(call) - len(sent)
         log.debug("Sent %d records, %d of them refused for now", len(call), failed)
+        if waiting and clock.stopping:
+            return waiting, reason or "the producer is stopping"
         if waiting and (fruitless == FRUITLESS_CALLS or clock.monotonic() >= deadline):
             return waiting, reason or "the rest waits for the next poll"
-        if failed and clock.stopping:
-            return waiting, reason
         if failed:
             first, longest = RETRY_SECONDS
             clock.sleep(min(longest, first * 2**fruitless) * random.uniform(0.5, 1))
@@ -927,9 +954,9 @@ class Producer:
         self._reasons: dict[str, str] = {}
         self._silent: set[str] = set()
         for segment in self.spool.segments() if self.spool else []:
-            for tick in self.spool.read(segment):
-                self.sent.add(tick)
-                self.waiting += 1
+            ticks = self.spool.read(segment)
+            self.sent.add(ticks)
+            self.waiting += len(ticks)
 
     def run(self, polls: int | None) -> None:
         """Poll on a fixed grid: a slow cycle skips slots, and no delay adds up.
@@ -964,13 +991,13 @@ class Producer:
         """Fetch once and deliver, until `deadline` (monotonic seconds) or for DELIVERY_SECONDS."""
         began, before = self.clock.monotonic(), self.totals.copy()
         quotes = self.source.fetch(self.symbols)
-        valid = self.valid_ticks(quotes)
-        self.tell_silent(valid)
-        ticks = self.new_ticks(valid)
-        self.hand_over(ticks, max(deadline, self.clock.monotonic() + DELIVERY_SECONDS))
+        ticks = self.valid_ticks(quotes)
+        self.tell_silent(ticks)
+        new = self.spool_new(ticks)
+        self.send_spool(max(deadline, self.clock.monotonic() + DELIVERY_SECONDS))
         if len(self.symbols) > LINES_UP_TO:
             counts = self.totals - before
-            delays = [tick["delay_minutes"] for tick in ticks if "delay_minutes" in tick]
+            delays = [tick["delay_minutes"] for tick in new if "delay_minutes" in tick]
             late = f", {len(delays)} delayed by up to {max(delays)} min" if delays else ""
             print(
                 f"{format_timestamp(self.clock.now())} {len(quotes)} of {len(self.symbols)} quotes: "
@@ -986,10 +1013,9 @@ class Producer:
         for group in track(groups, "Loading history", disable=not sys.stdout.isatty(), transient=True):
             if self.clock.stopping:
                 return
-            ticks = self.new_ticks(self.valid_ticks(self.source.history(group, span)))
-            waiting = self.hand_over(ticks, deadline=math.inf)
-            log.info("Loaded %d bars of %s", len(ticks), some(group))
-            if waiting:
+            new = self.spool_new(self.valid_ticks(self.source.history(group, span)))
+            log.info("Loaded %d bars of %s", len(new), some(group))
+            if not self.send_spool(deadline=math.inf) and not self.clock.stopping:
                 log.warning("History is loaded no further: start again when the stream takes records")
                 return
 
@@ -1012,28 +1038,26 @@ class Producer:
         self.totals["fetched"] += len(ticks)
         return ticks
 
-    def new_ticks(self, ticks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Those ticks that have not been sent yet."""
+    def spool_new(self, ticks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Write to the spool what has not been handed over yet, and return it."""
         new = [tick for tick in ticks if not self.sent.has(tick)]
         self.totals["unchanged"] += len(ticks) - len(new)
+        if self.spool is None:
+            for tick in new:
+                self.on_sent(tick, {})
+        elif new and self.spool.size() > SPOOL_BYTES:
+            self.totals["lost"] += len(new)
+            log.error("THE SPOOL IS FULL (%d MB): %d ticks are lost", SPOOL_BYTES >> 20, len(new))
+            return []
+        elif new:
+            self.spool.append(new)
+            self.waiting += len(new)
+        self.sent.add(ticks)
         return new
 
-    def hand_over(self, ticks: list[dict[str, Any]], deadline: float) -> bool:
-        """Spool the ticks, then send the spool. Returns whether some still wait."""
-        if self.stream is None:
-            for tick in ticks:
-                self.sent.add(tick)
-                self.on_sent(tick, {})
-            return False
-        if ticks and self.spool.size() > SPOOL_BYTES:
-            self.totals["lost"] += len(ticks)
-            log.error("THE SPOOL IS FULL (%d MB): %d ticks are lost", SPOOL_BYTES >> 20, len(ticks))
-        elif ticks:
-            self.spool.append(ticks)
-            self.waiting += len(ticks)
-            for tick in ticks:
-                self.sent.add(tick)
-        for segment in self.spool.segments():
+    def send_spool(self, deadline: float) -> bool:
+        """Send what waits in the spool, until `deadline` (monotonic seconds); returns whether all is sent."""
+        for segment in self.spool.segments() if self.spool else []:
             ticks = self.spool.read(segment)
             rest, reason = deliver(
                 self.stream, ticks, clock=self.clock, deadline=deadline, on_sent=self.on_sent
@@ -1044,8 +1068,9 @@ class Producer:
                 self.spool.keep(segment, rest)
             if rest:
                 log.warning("Not sent: %s. Waiting in the spool: %d ticks", reason, self.waiting)
-                return True
-        return False
+            if rest or self.clock.stopping:
+                break
+        return not self.waiting
 
     def on_sent(self, tick: dict[str, Any], answer: dict[str, str]) -> None:
         self.totals["sent"] += 1

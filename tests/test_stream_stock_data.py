@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import stat
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import boto3
@@ -29,6 +32,7 @@ from stream_stock_data import (
     next_call,
     parse_symbols,
     parse_timestamp,
+    write_durably,
 )
 
 NOW = datetime(2026, 11, 20, 16, 0, tzinfo=UTC)
@@ -498,6 +502,32 @@ def test_spool_damaged_line_is_named_and_not_lost(tmp_path):
     assert damaged.exists()
 
 
+def test_write_durably_new_name_reaches_the_disk_after_the_data(tmp_path, monkeypatch):
+    synced: list[tuple[str, list[str]]] = []
+
+    def fsync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        synced.append((kind, sorted(path.name for path in tmp_path.iterdir())))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_durably(tmp_path / "segment", b"1", append=True)
+    assert synced == [("file", ["segment"]), ("folder", ["segment"])]
+    synced.clear()
+    write_durably(tmp_path / "segment", b"2", append=True)
+    assert synced == [("file", ["segment"])]
+    synced.clear()
+    write_durably(tmp_path / "segment", b"3")
+    assert synced == [("file", ["segment", "segment.new"]), ("folder", ["segment"])]
+    assert (tmp_path / "segment").read_bytes() == b"3"
+
+
+def test_spool_in_a_new_folder_makes_its_name_durable(tmp_path, monkeypatch):
+    synced: set[int] = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    Spool(tmp_path / "state" / "stream")
+    assert synced == {folder.stat().st_ino for folder in (tmp_path, tmp_path / "state")}
+
+
 def test_spool_second_producer_on_a_directory_is_refused(tmp_path):
     first = Spool(tmp_path)
     with pytest.raises(CannotRun, match="another producer is running"):
@@ -509,7 +539,7 @@ def test_spool_second_producer_on_a_directory_is_refused(tmp_path):
 def test_sent_survives_a_restart_but_not_a_new_stream(tmp_path):
     state, (old, new) = tmp_path / "state.json", ticks_of("AAPL", 2)
     sent = Sent(state, stream_created="2026-11-01T00:00:00.000Z")
-    sent.add(old)
+    sent.add([old])
     sent.save()
     for created in ("2026-11-01T00:00:00.000Z", None):
         again = Sent(state, stream_created=created)
@@ -517,13 +547,38 @@ def test_sent_survives_a_restart_but_not_a_new_stream(tmp_path):
     assert not Sent(state, stream_created="2026-11-21T00:00:00.000Z").has(old)
 
 
-def test_sent_history_is_judged_by_the_span_loaded_not_by_the_newest_quote(tmp_path):
-    history, sent = ticks_of("AAPL", 6, history=True), Sent(None, stream_created=None)
-    sent.add(ticks_of("AAPL", 1, first=3)[0])
+def test_sent_history_is_judged_by_the_spans_loaded_not_by_the_newest_quote():
+    history, sent = ticks_of("AAPL", 12, history=True), Sent(None, stream_created=None)
+    sent.add(ticks_of("AAPL", 1, first=3))
     assert not any(sent.has(tick) for tick in history)
-    for tick in history[1:5]:
-        sent.add(tick)
-    assert [sent.has(tick) for tick in history] == [False, True, True, True, True, False]
+    for first, last in ((1, 3), (8, 10)):
+        sent.add(history[first : last + 1])
+    assert [n for n in range(12) if sent.has(history[n])] == [1, 2, 3, 8, 9, 10]
+    sent.add(history[2:6])
+    assert [n for n in range(12) if sent.has(history[n])] == [1, 2, 3, 4, 5, 8, 9, 10]
+    sent.add([history[0], history[9]])  # one answer, that had no bars between
+    assert all(sent.has(tick) for tick in history[:11])
+    assert sent.spans == {"AAPL": [[history[0]["timestamp"], history[10]["timestamp"]]]}
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10)), max_size=12))
+def test_sent_any_answers_count_exactly_what_they_covered(answers):
+    history, sent, covered = ticks_of("AAPL", 50, history=True), Sent(None, stream_created=None), set()
+    for first, count in answers:
+        sent.add(history[first : first + count])
+        covered |= set(range(first, first + count))
+    assert {n for n in range(50) if sent.has(history[n])} == covered
+    spans = sent.spans.get("AAPL", [])
+    assert all(earlier[1] < later[0] for earlier, later in pairwise(spans))
+
+
+def test_sent_state_of_an_earlier_version_is_taken_and_its_history_loaded_again(tmp_path):
+    (live,), (past,) = ticks_of("AAPL", 1), ticks_of("AAPL", 1, history=True)
+    timestamp = live["timestamp"]
+    state = {"stream_created": None, "newest": {"AAPL": timestamp}, "backfilled": {"AAPL": [timestamp] * 2}}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    sent = Sent(tmp_path / "state.json", stream_created=None)
+    assert (sent.has(live), sent.has(past)) == (True, False)
 
 
 def test_sent_damaged_state_is_named(tmp_path):
@@ -575,6 +630,24 @@ def test_run_stops_after_the_poll_in_hand(tmp_path):
     stopped = make_producer(tmp_path, stream, Source([]), clock=clock)
     stopped.run(None)
     assert (stopped.totals["polls"], len(stream.ticks)) == (1, 1)
+
+
+@pytest.mark.parametrize("segment_bytes", [1, 10**6], ids=["many files", "one file"])
+def test_run_stopped_while_the_spool_drains_stops_after_the_call_in_hand(
+    tmp_path, monkeypatch, segment_bytes
+):
+    monkeypatch.setattr(producer, "SEGMENT_BYTES", segment_bytes)
+    down = make_producer(tmp_path, FakeStream(lambda tick: True), ListedSource([[at(n)] for n in range(9)]))
+    down.run(9)
+    del down
+    clock, stream = VirtualClock(), FakeStream()
+    stream.fails = lambda tick: setattr(clock, "stopping", len(stream.calls) == 3)
+    draining = make_producer(tmp_path, stream, ListedSource([[at(9)]]), clock=clock)
+    draining.run(None)
+    assert [tick["timestamp"][17:19] for tick in stream.ticks] == ["00", "01", "02"]
+    kept = [tick for segment in draining.spool.segments() for tick in draining.spool.read(segment)]
+    assert [tick["timestamp"][17:19] for tick in kept] == ["03", "04", "05", "06", "07", "08", "09"]
+    assert draining.waiting == 7
 
 
 def test_cycle_sends_only_what_is_newer_also_after_a_restart(tmp_path):
@@ -752,3 +825,43 @@ def test_state_directory_never_mixes_streams_endpoints_or_kinds_of_quotes(monkey
         for endpoint in (aws, local)
     }
     assert len(names) == 3 * 2 * 2  # yahoo and websocket bring the same quotes
+
+
+def test_backfill_over_a_gap_loads_what_lies_between_two_earlier_spans(tmp_path):
+    stream, bars = FakeStream(), [at(60 * n, history=True) for n in range(24)]
+    for answer in (bars[:6], bars[18:], bars, bars):
+        loading = make_producer(tmp_path, stream, ListedSource([], answer))
+        loading.backfill("60")
+        del loading
+    sent = [tick["timestamp"] for tick in stream.ticks]
+    assert sorted(sent) == [bar["timestamp"] for bar in bars]
+
+
+def test_backfill_over_a_gap_after_a_crash_loads_it_too(tmp_path):
+    bars = [at(60 * n, history=True) for n in range(24)]
+    for answer in (bars[:6], bars[18:]):  # both wait in the spool, and no state has been saved
+        down = make_producer(tmp_path, FakeStream(lambda tick: True), ListedSource([], answer))
+        down.backfill("60")
+        del down
+    stream = FakeStream()
+    make_producer(tmp_path, stream, ListedSource([], bars)).backfill("60")
+    assert sorted(tick["timestamp"] for tick in stream.ticks) == [bar["timestamp"] for bar in bars]
+
+
+def test_backfill_stopped_while_it_sends_says_nothing_of_the_stream(tmp_path, caplog):
+    clock, stream = VirtualClock(), FakeStream()
+    stream.fails = lambda tick: setattr(clock, "stopping", True)
+    past = [at(n, history=True) for n in range(501)]
+    loading = make_producer(tmp_path, stream, ListedSource([], past), clock=clock)
+    loading.backfill("60")
+    assert (len(stream.ticks), loading.waiting) == (500, 1)
+    assert caplog.messages == ["Not sent: the producer is stopping. Waiting in the spool: 1 ticks"]
+
+
+def test_cycle_price_corrected_under_the_same_time_is_not_sent(tmp_path):
+    # Yahoo does so after the close. What was sent stands: its alerts have been judged.
+    stream = FakeStream()
+    correcting = make_producer(tmp_path, stream, ListedSource([[at(1, price=526.08)], [at(1, price=526.12)]]))
+    correcting.run(2)
+    assert [tick["price"] for tick in stream.ticks] == [526.08]
+    assert correcting.totals["unchanged"] == 1
