@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -53,7 +54,7 @@ class WebSocketSource:
         with self._lock:
             quotes, self._pushed = self._pushed, {}
             since = time.monotonic() - SILENCE_SECONDS
-            silent = [symbol for symbol in symbols if self._heard.get(symbol, 0) < since]
+            silent = [symbol for symbol in symbols if self._heard.get(symbol, -math.inf) < since]
         for quote in self._polling.fetch(silent) if silent else []:
             self._polled[quote["symbol"]] = quote
             pushed = quotes.get(quote["symbol"])
@@ -135,18 +136,26 @@ def quote_from_message(message: Mapping[str, Any], *, known: Mapping[str, Any]) 
         known: the symbol's last polled quote, for what no message tells.
 
     Returns:
-        The quote, or None for a message that is none of regular hours.
+        The quote, or None for a message outside regular hours or without a usable price or time.
     """
     if message.get("market_hours") != REGULAR_HOURS or not {"id", "price", "time"} <= message.keys():
         return None
-    moment = datetime.fromtimestamp(int(message["time"]) / 1000, UTC)
+    price = message["price"]
+    try:
+        moment = datetime.fromtimestamp(int(message["time"]) / 1000, UTC)
+        previous_close = message.get("previous_close") or price - message.get("change", 0)
+        if price <= 0 or previous_close <= 0:
+            return None
+    except (TypeError, ValueError, OverflowError):  # NaN and Infinity come as text
+        return None
     return {
         "symbol": message["id"],
         "open": message.get("open_price"),
         "high": message.get("day_high"),
         "low": message.get("day_low"),
-        "price": message["price"],
-        "previous_close": message.get("previous_close") or message["price"] - message.get("change", 0),
+        "price": price,
+        "previous_close": previous_close,
+        "change_percent": message.get("change_percent", 0),
         "volume": int(message["day_volume"]) if "day_volume" in message else None,
         "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "currency": message.get("currency") or known.get("currency"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from yfinance.pricing_pb2 import PricingData
 
 import sources.websocket
 from sources.websocket import WebSocketSource, quote_from_message
-from stream_stock_data import build_tick
+from stream_stock_data import InvalidQuote, build_tick
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*must be used as a context manager:DeprecationWarning"),
@@ -166,8 +167,29 @@ def test_quote_from_message_prefers_the_previous_close_it_is_told():
     assert quote_from_message(decoded(previous_close=268.25), known={})["previous_close"] == 268.25
 
 
-@pytest.mark.parametrize("changes", [{"market_hours": 0}, {"market_hours": 2}, {"time": 0}, {"price": 0}])
-def test_quote_from_message_outside_regular_hours_or_incomplete_is_none(changes):
+def test_quote_from_message_previous_close_against_its_own_change_makes_no_tick():
+    quote = quote_from_message(decoded(previous_close=87.5, change_percent=0), known={})
+    with pytest.raises(InvalidQuote, match="contradicts Yahoo's own change"):
+        build_tick(quote, source="websocket", fetched_at=datetime(2026, 11, 20, 16, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"market_hours": 0},
+        {"market_hours": 2},
+        {"time": 0},
+        {"time": 2**62},
+        {"price": 0},
+        {"price": -1},
+        {"price": math.nan},
+        {"price": math.nan, "previous_close": 1},
+        {"previous_close": math.inf},
+        {"change": math.inf},
+        {"change": 300},
+    ],
+)
+def test_quote_from_message_outside_regular_hours_or_without_a_usable_price_or_time_is_none(changes):
     assert quote_from_message(decoded(**changes), known={}) is None
 
 
@@ -202,6 +224,14 @@ def test_fetch_symbol_that_is_not_pushed_is_polled(streamer):
     quotes = source.fetch(["AAPL", "MSFT"])
     assert polling.asked[-1] == ["MSFT"]
     assert {quote["symbol"]: quote.get("source") for quote in quotes} == {"AAPL": None, "MSFT": "yahoo"}
+
+
+def test_fetch_soon_after_the_machine_has_started_polls_what_is_not_pushed(streamer, monkeypatch):
+    monkeypatch.setattr(sources.websocket, "time", SimpleNamespace(monotonic=lambda: 5.0, sleep=time.sleep))
+    polling = Polling()
+    quotes = WebSocketSource(polling, url=streamer.url).fetch(["AAPL", "MSFT"])
+    assert polling.asked == [["AAPL", "MSFT"]]
+    assert [quote["source"] for quote in quotes] == ["yahoo", "yahoo"]
 
 
 @pytest.mark.parametrize("how", ["cleanly", "abruptly"])
