@@ -16,6 +16,8 @@ NOISE = 0.0025
 # A shock comes about this often a symbol, but not more often than every 50 ticks.
 SHOCK_EVERY_SECONDS = 180
 MAX_SHOCK_CHANCE = 1 / 50
+# Where the steps within a one-minute bar end; the last one in its last millisecond, as in the bars of Yahoo.
+BAR_STEPS = (15, 30, 45, 59.999)
 
 
 class SimulatedSource:
@@ -38,25 +40,21 @@ class SimulatedSource:
     def fetch(self, symbols: list[str]) -> list[dict]:
         """One quote a symbol, of now."""
         return [
-            self._walk(symbol).step(datetime.now(UTC), shock_chance=self._shock_chance) for symbol in symbols
+            self._walk(symbol).quote(datetime.now(UTC), shock_chance=self._shock_chance) for symbol in symbols
         ]
 
     def history(self, symbols: list[str], backfill: str) -> list[dict]:
-        """Quotes of the past, one a minute and symbol, oldest first; `fetch` goes on from the last of them.
-
-        There are no shocks in them: an anomaly is alerted once a symbol, day and direction, and one of the
-        past would use that up.
+        """The finished one-minute bars of the past, oldest first; `fetch` goes on from the last of them.
 
         Args:
-            symbols: What to make quotes for.
+            symbols: What to make bars for.
             backfill: Number of minutes ("60"), or of whole days ("7d").
         """
         minutes = int(backfill[:-1]) * 24 * 60 if backfill.endswith("d") else int(backfill)
-        now = datetime.now(UTC)
-        newest = (now - timedelta(milliseconds=1)).replace(second=0, microsecond=0)
+        end = datetime.now(UTC).replace(second=0, microsecond=0)
         return [
-            self._walk(symbol).step(newest - timedelta(minutes=age), shock_chance=0) | {"history": True}
-            for age in range(minutes - 1, -1, -1)
+            self._walk(symbol).bar(end - timedelta(minutes=age))
+            for age in range(minutes, 0, -1)
             for symbol in symbols
         ]
 
@@ -80,8 +78,22 @@ class _Walk:
         self._at = datetime.min.replace(tzinfo=UTC)
         self._price = self._anchor
 
-    def step(self, at: datetime, *, shock_chance: float) -> dict:
-        """Walk on to `at`, or to a millisecond after the last step if that is later."""
+    def quote(self, at: datetime, *, shock_chance: float) -> dict:
+        """The quote after a step to `at`; open, high and low are the session's so far."""
+        self._step(at, shock_chance)
+        return self._quote()
+
+    def bar(self, start: datetime) -> dict:
+        """The quote after the steps of a minute from `start` on; open, high and low are the bar's own."""
+        prices = [
+            self._step(start + timedelta(seconds=seconds), MAX_SHOCK_CHANCE / len(BAR_STEPS))
+            for seconds in BAR_STEPS
+        ]
+        own = {"open": prices[0], "high": max(prices), "low": min(prices), "history": True}
+        return self._quote() | own
+
+    def _step(self, at: datetime, shock_chance: float) -> float:
+        """Walk on to `at`, or to a millisecond after the last step if that is later; returns the price."""
         at = max(at.replace(microsecond=at.microsecond // 1000 * 1000), self._at + timedelta(milliseconds=1))
         self._deviation = REVERSION * self._deviation + self._random.gauss(0, NOISE)
         if self._random.random() < shock_chance:
@@ -92,15 +104,18 @@ class _Walk:
             self._open = self._high = self._low = price
         self._at, self._price = at, price
         self._high, self._low = max(self._high, price), min(self._low, price)
+        return price
+
+    def _quote(self) -> dict:
         return {
             "symbol": self._symbol,
             "open": self._open,
             "high": self._high,
             "low": self._low,
-            "price": price,
+            "price": self._price,
             "previous_close": self._previous_close,
             "volume": self._volume(),
-            "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "timestamp": self._at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "currency": "USD",
             "exchange_timezone": "UTC",
             "market_state": "REGULAR",

@@ -130,7 +130,7 @@ def test_fetch_anomalies_come_now_and_then():
     assert max(change) < 0.12
 
 
-def test_history_of_minutes_gives_them_oldest_first_and_fetch_goes_on_from_there():
+def test_history_of_minutes_gives_bars_oldest_first_and_fetch_goes_on_from_there():
     simulated = source()
     with time_machine.travel(NOON + timedelta(seconds=30), tick=False):
         history = simulated.history(["AAPL", "MSFT"], "60")
@@ -141,11 +141,25 @@ def test_history_of_minutes_gives_them_oldest_first_and_fetch_goes_on_from_there
     for symbol, newest in zip(("AAPL", "MSFT"), live, strict=True):
         quotes = [quote for quote in history if quote["symbol"] == symbol]
         times = [time_of(quote) for quote in quotes]
-        assert times == [NOON - timedelta(minutes=age) for age in range(59, -1, -1)]
-        assert newest["price"] == pytest.approx(quotes[-1]["price"], rel=0.015)
+        last_millisecond = timedelta(seconds=59.999)
+        assert times == [NOON - timedelta(minutes=age) + last_millisecond for age in range(60, 0, -1)]
+        assert newest["price"] == pytest.approx(quotes[-1]["price"], rel=0.1)
         assert newest["volume"] >= quotes[-1]["volume"]
         assert newest["high"] >= max(quote["high"] for quote in quotes)
+        assert newest["low"] <= min(quote["low"] for quote in quotes)
         assert newest["previous_close"] == quotes[-1]["previous_close"]
+
+
+def test_history_bars_have_bodies_within_their_own_high_and_low():
+    with time_machine.travel(NOON, tick=False):
+        history = source().history(["AAPL"], "60")
+
+    assert all(0 < bar["low"] <= min(bar["open"], bar["price"]) for bar in history)
+    assert all(max(bar["open"], bar["price"]) <= bar["high"] for bar in history)
+    assert sum(bar["open"] != bar["price"] for bar in history) > 50
+    # Each bar's own: a session's high only rises, and its low only falls.
+    assert any(later["high"] < earlier["low"] for earlier, later in itertools.pairwise(history))
+    assert any(later["low"] > earlier["high"] for earlier, later in itertools.pairwise(history))
 
 
 def test_history_on_the_minute_ends_before_now():
@@ -153,15 +167,17 @@ def test_history_on_the_minute_ends_before_now():
         history = source().history(["AAPL"], "2")
 
     assert [quote["timestamp"] for quote in history] == [
-        "2026-11-20T11:58:00.000Z",
-        "2026-11-20T11:59:00.000Z",
+        "2026-11-20T11:58:59.999Z",
+        "2026-11-20T11:59:59.999Z",
     ]
 
 
-def test_history_of_days_covers_them_without_an_anomaly():
+def test_history_of_days_covers_them_and_has_anomalies_like_any_market():
     with time_machine.travel(NOON, tick=False):
-        history = source(delay_seconds=3600).history(["AAPL"], "2d")
+        history = source().history(["AAPL"], "2d")
 
     assert len(history) == 2 * 24 * 60
-    assert time_of(history[0]) == NOON - timedelta(days=2)
-    assert all(abs(quote["price"] / quote["previous_close"] - 1) < 0.05 for quote in history)
+    assert time_of(history[0]) == NOON - timedelta(days=2) + timedelta(seconds=59.999)
+    assert {quote["open"] == quote["price"] for quote in history} == {True, False}
+    change = [abs(quote["price"] / quote["previous_close"] - 1) for quote in history]
+    assert 0.05 < max(change) < 0.25
