@@ -31,6 +31,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 (told in one line, not by a failin
 import argparse
 import fcntl
 import importlib.util
+import io
 import ipaddress
 import itertools
 import json
@@ -56,7 +57,7 @@ from typing import Any
 
 try:
     import boto3
-    import dotenv.parser
+    import dotenv
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ProfileNotFound
 
@@ -112,6 +113,11 @@ DELIVERY_SECONDS = 10  # for delivery at least, even when the next slot is neare
 # Codes of the service, and names of botocore's own exceptions, that mean the same to us.
 PASSING = re.compile("Throttl|LimitExceeded|ProvisionedThroughput|InternalFailure|ServiceUnavailable")
 CREDENTIALS = re.compile("Credential|Token|Signature|UnrecognizedClient|SSO|Login")
+
+# Lines of .env
+ASSIGNMENT = re.compile(r"(export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*(?P<value>.*)")
+QUOTED = re.compile(r"""("[^"\\]*"|'[^'\\]*')[ \t]*(#.*)?""")
+OTHER_SPACE = re.compile(r"[^\S \t]")
 
 SPOOL_BYTES = 100 * 1024 * 1024
 SEGMENT_BYTES = 1024 * 1024
@@ -1137,22 +1143,43 @@ def amount(value: float, sign: str = "") -> str:
 def load_settings(path: Path) -> None:
     """Put the settings of a .env file into the environment, where they are not set yet.
 
+    read_env_file of the scripts accepts and refuses the same files, so that all look in one region.
+
     Raises:
-        CannotRun: a line is not NAME=value.
+        CannotRun: a line is not NAME=value, or sets a name for the second time.
     """
-    if not path.exists():
+    if not path.is_file():
         return
     try:
-        with path.open(encoding="utf-8") as file:
-            for binding in dotenv.parser.parse_stream(file):
-                if binding.error or (binding.key and binding.value is None):
-                    line = binding.original.string.strip()
-                    raise CannotRun(f"{path}, line {binding.original.line}: not NAME=value: {line}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotRun(f"{path}: {error}") from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise CannotRun(f"{path}: {error.strerror}") from None
+    if b"\0" in data:
+        raise CannotRun(f"{path}: holds a NUL byte, save it as UTF-8")
+    text = data.decode("utf-8-sig", "surrogateescape")
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if problem := problem_of_env_line(line.strip(" \t"), number, seen):
+            raise CannotRun(f"{path}, line {number}: {problem}")
     if "STOCK_SYMBOL" in os.environ:  # the environment wins, whichever of the two names it uses
         os.environ.setdefault("STOCK_SYMBOLS", os.environ["STOCK_SYMBOL"])
-    dotenv.load_dotenv(path)
+    dotenv.load_dotenv(stream=io.StringIO("\n".join(lines)), interpolate=False)
+
+
+def problem_of_env_line(line: str, number: int, seen: dict[str, int]) -> str:
+    """What is wrong with a line of .env, "" if nothing is; adds its name to those seen, with its number."""
+    if OTHER_SPACE.search(line):
+        return "holds white space that is neither a space nor a tab"
+    if not line or line.startswith("#"):
+        return ""
+    match = ASSIGNMENT.fullmatch(line)
+    if not match or match["name"] == "export":
+        return "expected NAME=value"
+    if match["value"].startswith(('"', "'")) and not QUOTED.fullmatch(match["value"]):
+        return "the quotes do not match, or hold a backslash"
+    first = seen.setdefault(match["name"], number)
+    return "" if first == number else f"{match['name']} is set already, in line {first}"
 
 
 def setting(name: str, default: str) -> str:

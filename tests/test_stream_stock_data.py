@@ -794,13 +794,6 @@ def test_load_settings_environment_wins_over_the_file(tmp_path, monkeypatch):
     assert settings == ["mine", "7", "TSLA"]
 
 
-@pytest.mark.parametrize("line", ["this is no setting", "AWS_REGION", "KEY='unclosed"])
-def test_load_settings_malformed_line_is_named(tmp_path, line):
-    (tmp_path / ".env").write_text(f"# fine\n{line}\nSTREAM_NAME=x\n")
-    with pytest.raises(CannotRun, match=r"\.env, line 2: not NAME=value"):
-        producer.load_settings(tmp_path / ".env")
-
-
 @pytest.mark.parametrize(
     ("url", "local"),
     [

@@ -318,7 +318,7 @@ def test_malformed_env_file_is_named(environment, tmp_path):
     (tmp_path / ".env").write_text("AWS_REGION=us-east-1\nSTREAM NAME\n")
     done = run(environment, "--once", script=script)
     assert done.returncode == 1
-    assert done.stderr == f"error: {tmp_path}/.env, line 2: not NAME=value: STREAM NAME\n"
+    assert done.stderr == f"error: {tmp_path}/.env, line 2: expected NAME=value\n"
 
 
 @pytest.mark.parametrize("source", ["simulated", "replay"])
