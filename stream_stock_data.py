@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Poll stock quotes from Yahoo Finance and put them on an Amazon Kinesis data stream.
 
-One cycle: fetch the quotes of all symbols, keep those that are valid and new, write them to the spool on
-disk, send the spool to the stream, oldest first, and sleep to the next slot of the poll interval. What could
-not be sent stays in the spool for the next cycle or the next run, so a crash loses nothing that was fetched.
+One cycle fetches the quotes of all symbols, keeps those that are valid and new, writes them to the spool on
+disk, and sends the spool to the stream, oldest first. Then it sleeps until the next poll is due. What cannot
+be sent stays in the spool for the next cycle or the next run, so a crash loses nothing that was fetched.
 
 examples:
   python stream_stock_data.py                                    AAPL every 30 s, or what .env says
@@ -18,14 +18,23 @@ exit status:
   2  wrong usage
   3  finished, but no quote was fetched, or some could not be sent (they wait in the spool for the next run)
 
-Settings come from .env, the environment and the flags, the later ones winning; .env.example lists them.
+Settings come from .env, the environment and the flags: a variable wins over .env, and a flag wins over both.
+.env.example lists the settings.
 """
+
+# How to read this file:
+#   1. Producer, in "The polling loop": cycle() is one poll, and names all that happens in it.
+#   2. build_tick: what a tick is, and which quotes make none.
+#   3. YahooSource.fetch: how quotes come from Yahoo.
+#   4. Spool and Checkpoint: what is on disk, so that no quote is lost and none is sent twice.
+#   5. deliver: how the ticks of a symbol stay in order on the stream.
+#   6. make_producer and main, at the end: how settings become a producer, and how it ends.
 
 from __future__ import annotations
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 (told in one line, not by a failing import below)
+if sys.version_info < (3, 11):  # noqa: UP036 (one clear line instead of a failing import below)
     sys.exit("error: Python 3.11 or newer is needed; this is " + sys.version.split()[0])
 
 import argparse
@@ -61,7 +70,7 @@ try:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, ProfileNotFound
 
-    if not importlib.util.find_spec("yfinance"):  # itself imported late, see YahooSource
+    if not importlib.util.find_spec("yfinance"):  # YahooSource imports it, when it is needed
         raise ModuleNotFoundError(name="yfinance")
 except ModuleNotFoundError as missing:
     install = f"run `{sys.executable} -m pip install -r requirements.txt`"
@@ -72,7 +81,7 @@ HERE = Path(__file__).resolve().parent
 # Yahoo
 BATCH_URL = "https://query1.finance.yahoo.com/v7/finance/quote"
 CHART_URL = "https://query1.finance.yahoo.com/v8/finance/chart/"
-BATCH_SYMBOLS = 99  # more in one request are refused
+BATCH_SYMBOLS = 99  # Yahoo refuses more in one request
 BATCH_FIELDS = (
     "currency,exchangeDataDelayedBy,exchangeTimezoneName,marketState,regularMarketChangePercent,"
     "regularMarketDayHigh,regularMarketDayLow,regularMarketOpen,regularMarketPreviousClose,"
@@ -80,10 +89,11 @@ BATCH_FIELDS = (
 )
 CONNECTIONS = 8
 REQUEST_SECONDS = 10  # timeout of one request
-STALL_SECONDS = 45  # a poll in which nothing has come for so long has hung
-CHARTS_ONLY_SECONDS = 900  # after the batch endpoint refused, or answered what cannot be read
+STALL_SECONDS = 45  # a poll hangs when no answer comes for so long
+CHARTS_ONLY_SECONDS = 900  # the batch endpoint is left alone for so long after it refused
 RATE_LIMIT_SECONDS = (30, 900)  # first and longest pause after a 429
-PARKING_MISSES, PARKING_SECONDS = 3, 3600  # for symbols that Yahoo does not know
+PARK_AFTER_MISSES = 3  # a symbol that Yahoo did not know so often
+PARKED_SECONDS = 3600  # is asked for again after so long
 
 # Ticks
 OPTIONAL = {
@@ -98,20 +108,21 @@ MAX_TEXT = 64  # characters of an optional text
 MAX_VOLUME = 2**63 - 1  # a bigint of Athena
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.=^&_-]{0,31}")
-MAX_AHEAD = timedelta(minutes=5)  # a quote from further in the future would shut out all that follow
+MAX_AHEAD = timedelta(minutes=5)  # a quote from the far future would shut out all that follow
 DECIMALS, SIGNIFICANT_DIGITS = 4, 7  # of a price, whichever is finer; Yahoo's 32-bit floats hold 7 digits
-MAX_PRICE_RATIO = 1000  # price to previous close: beyond it, Yahoo's previous close is wrong
-SUSPICIOUS_PERCENT, MAX_CONTRADICTION = 50, 5  # a change, and how far it may be off the one that Yahoo states
+MAX_PRICE_RATIO = 1000  # of price and previous close; beyond it, the previous close is wrong
+SUSPICIOUS_PERCENT = 50  # a change beyond this is compared with the change that Yahoo states
+MAX_CONTRADICTION = 5  # percentage points between the two
 SILENT_AFTER = timedelta(minutes=10)
 
 # Kinesis: https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
 CALL_RECORDS = 500
 CALL_BYTES = 5 * 1024 * 1024
-FRUITLESS_CALLS = 5  # in a row, then the rest waits for the next cycle
+MAX_FAILED_CALLS = 5  # in a row; then the rest waits for the next cycle
 RETRY_SECONDS = (0.1, 2.0)  # first and longest pause between two calls
-DELIVERY_SECONDS = 10  # for delivery at least, even when the next slot is nearer
-# Codes of the service, and names of botocore's own exceptions, that mean the same to us.
-PASSING = re.compile("Throttl|LimitExceeded|ProvisionedThroughput|InternalFailure|ServiceUnavailable")
+DELIVERY_SECONDS = 10  # delivery may take so long even when the next poll is due earlier
+# Error codes of the service, and names of botocore's own exceptions.
+TRANSIENT = re.compile("Throttl|LimitExceeded|ProvisionedThroughput|InternalFailure|ServiceUnavailable")
 CREDENTIALS = re.compile("Credential|Token|Signature|UnrecognizedClient|SSO|Login")
 
 # Lines of .env
@@ -121,70 +132,71 @@ OTHER_SPACE = re.compile(r"[^\S \t]")
 
 SPOOL_BYTES = 100 * 1024 * 1024
 SEGMENT_BYTES = 1024 * 1024
-LINES_UP_TO = 10  # symbols, for which each record gets a line of its own
-BACKFILL_SYMBOLS = 8  # loaded together: a week of one-minute bars of all symbols would fill the memory
+DETAILED_SYMBOLS = 10  # up to so many symbols, each record gets a line of its own
+BACKFILL_SYMBOLS = 8  # loaded together; a week of one-minute bars of all symbols would fill the memory
 
 log = logging.getLogger("producer")
 
 
 class CannotRun(Exception):
-    """The producer cannot start or go on; the message says what to do."""
+    """The producer cannot start or go on. The message says what to do."""
 
 
 # --- Ticks --------------------------------------------------------------------------------------
 
 
 class InvalidQuote(ValueError):
-    """A quote that makes no tick; the message names the symbol and the reason."""
+    """A quote makes no tick. The message names the symbol and the reason."""
 
 
 def format_timestamp(moment: datetime) -> str:
-    """The one timestamp form of the pipeline: UTC ISO-8601 with milliseconds, "2026-11-22T15:58:22.123Z"."""
+    """Write a moment in the pipeline's one form: "2026-11-22T15:58:22.123Z", UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_timestamp(text: str) -> datetime:
-    """The moment that `format_timestamp` wrote.
+    """Read a moment that `format_timestamp` wrote.
 
     Raises:
-        ValueError: the text has another form or is no date.
+        ValueError: the text has another form, or there is no such date.
     """
     if not TIMESTAMP.fullmatch(text):
-        raise ValueError(f"{text!r} has not the form 2026-11-22T15:58:22.123Z")
+        raise ValueError(f"{text!r} does not have the form 2026-11-22T15:58:22.123Z")
     return datetime.fromisoformat(text)
 
 
 def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -> dict[str, Any]:
-    """Make the tick that goes on the stream out of a quote.
+    """Make a tick, which goes on the stream, from a quote.
 
     Args:
-        quote: symbol, open, high, low, price, previous_close (in the quote's currency), volume, timestamp
-            (of the quote, UTC ISO-8601 with milliseconds), any of OPTIONAL, and change_percent if the source
-            states one, to check previous_close against. Open, high, low and volume may be unknown. A field
-            that is not required and has a wrong type counts as unknown.
+        quote: symbol, open, high, low, price and previous_close (in the quote's currency), volume (shares so
+            far in the session), timestamp (of the quote, in the form of format_timestamp), any field of
+            OPTIONAL, and change_percent if the source states one: previous_close is checked against it.
+            Open, high, low, volume and optional fields count as unknown when they have a wrong type.
         source: yahoo, websocket, simulated or replay.
         fetched_at: when the producer got the quote.
 
     Returns:
-        The tick: prices with 4 decimals or 7 significant digits, whichever is finer; change in the quote's
-        currency and in percent of the previous close, both from the unrounded prices; null for what is
-        unknown, never NaN or Infinity. Open, high and low are the session's so far in a live tick, and the
-        bar's own in a tick of the past or of a replay.
+        The tick. Prices have 4 decimals or 7 significant digits, whichever is finer. change (in the quote's
+        currency) and change_percent come from the unrounded prices. In a live tick, open, high and low are
+        those of the session so far; in a tick of history or of a replay, those of its bar. An unknown number
+        is None, never NaN or Infinity.
 
     Raises:
-        InvalidQuote: no symbol, price, previous close or timestamp that can be true.
+        InvalidQuote: the symbol, price, previous close or timestamp is missing or cannot be true.
     """
     symbol = quote.get("symbol")
     if not isinstance(symbol, str) or not symbol:
-        raise InvalidQuote(f"a quote without a symbol ({symbol!r})")
+        raise InvalidQuote(f"a quote has no symbol ({symbol!r})")
     price, previous_close = quote.get("price"), quote.get("previous_close")
     if not is_price(price):
         raise InvalidQuote(f"{symbol}: price {price!r} is not a positive number")
     if not is_price(previous_close):
         raise InvalidQuote(f"{symbol}: previous close {previous_close!r} is not a positive number")
+    price, previous_close = float(price), float(previous_close)
     if price / previous_close > MAX_PRICE_RATIO:
         raise InvalidQuote(
-            f"{symbol}: previous close {previous_close} is too small to be true at a price of {price}"
+            f"{symbol}: previous close {previous_close} is less than a thousandth of the price"
         )
     change_percent, stated = (price / previous_close - 1) * 100, quote.get("change_percent")
     if (
@@ -197,9 +209,9 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
     try:
         quoted_at = parse_timestamp(timestamp)
     except (TypeError, ValueError):
-        raise InvalidQuote(f"{symbol}: no valid time of the quote ({timestamp!r})") from None
+        raise InvalidQuote(f"{symbol}: the time of the quote is not valid ({timestamp!r})") from None
     if quoted_at > fetched_at + MAX_AHEAD:
-        raise InvalidQuote(f"{symbol}: quote of {timestamp} is ahead of this computer's clock")
+        raise InvalidQuote(f"{symbol}: the quote is more than 5 minutes ahead of this computer's clock")
     volume = quote.get("volume")
     tick = {
         "symbol": symbol,
@@ -215,11 +227,11 @@ def build_tick(quote: Mapping[str, Any], *, source: str, fetched_at: datetime) -
         "fetched_at": format_timestamp(fetched_at),
         "source": source,
     }
-    return tick | {name: quote[name] for name in OPTIONAL if _is_optional(name, quote.get(name))}
+    return tick | {name: quote[name] for name in OPTIONAL if _is_valid_optional(name, quote.get(name))}
 
 
-def _is_optional(name: str, value: object) -> bool:
-    """Whether a value is one that an optional field can have."""
+def _is_valid_optional(name: str, value: object) -> bool:
+    """Whether an optional field can have this value."""
     if type(value) is not OPTIONAL[name]:
         return False
     if isinstance(value, str):
@@ -236,7 +248,7 @@ def is_number(value: object) -> bool:
 
 
 def is_price(value: object) -> bool:
-    """Whether a value can be a price. Yahoo writes 0 for an unknown one."""
+    """Whether a value can be a price. Yahoo writes 0 for an unknown price."""
     return is_number(value) and value > 0
 
 
@@ -246,12 +258,12 @@ def decimals(value: float) -> int:
 
 
 def _rounded(value: object) -> float | None:
-    """A price in its decimals; None for what is no price."""
+    """A price with its decimals, or None for what is no price."""
     return round(float(value), decimals(value)) if is_price(value) else None
 
 
 def encode(tick: Mapping[str, Any]) -> bytes:
-    """The tick as one line of JSON, as it goes to the spool and to the stream."""
+    """The tick as one line of JSON, for the spool and the stream."""
     return json.dumps(tick, allow_nan=False, separators=(",", ":")).encode()
 
 
@@ -263,15 +275,15 @@ class RateLimited(Exception):
 
 
 class Refused(Exception):
-    """Yahoo answered another 4xx, or what cannot be read; the message says which."""
+    """Yahoo answered another 4xx, or its answer cannot be read. The message says which."""
 
 
 class UnknownSymbol(Refused):
     """Yahoo answered 404."""
 
 
-def dig(answer: object, *path: str | int) -> Any:
-    """What an answer of Yahoo's has at this path; None where a part of the path is not there."""
+def value_at(answer: object, *path: str | int) -> Any:
+    """The value at a path in an answer, or None where a part of the path is missing."""
     for step in path:
         try:
             answer = answer[step]
@@ -281,7 +293,7 @@ def dig(answer: object, *path: str | int) -> Any:
 
 
 def quote_from_batch(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The quote in one row of the batch endpoint's answer."""
+    """The quote in a row of the batch endpoint's answer."""
     state = row.get("marketState")
     return {
         "symbol": row.get("symbol"),
@@ -295,23 +307,23 @@ def quote_from_batch(row: Mapping[str, Any]) -> dict[str, Any]:
         "timestamp": _from_epoch(row.get("regularMarketTime")),
         "currency": row.get("currency"),
         "exchange_timezone": row.get("exchangeTimezoneName"),
-        # PREPRE and POSTPOST: nothing trades yet, nothing trades any more
+        # PREPRE and POSTPOST: trading has not begun, or is over
         "market_state": "CLOSED" if state in ("PREPRE", "POSTPOST") else state,
         "delay_minutes": row.get("exchangeDataDelayedBy") or None,
     }
 
 
 def quote_from_chart(chart: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
-    """The quote in the answer to a one-day chart request, the same as the batch endpoint's (delay aside)."""
+    """The quote in a one-day chart: the same as the batch endpoint's, but without the delay."""
     meta = chart["meta"]
     state = "CLOSED"
     for name in ("pre", "regular", "post"):
-        start, end = (dig(meta, "currentTradingPeriod", name, edge) for edge in ("start", "end"))
+        start, end = (value_at(meta, "currentTradingPeriod", name, edge) for edge in ("start", "end"))
         if is_number(start) and is_number(end) and start <= now.timestamp() < end:
             state = name.upper()
     return {
         "symbol": meta.get("symbol"),
-        "open": dig(chart, "indicators", "quote", 0, "open", -1),
+        "open": value_at(chart, "indicators", "quote", 0, "open", -1),
         "high": meta.get("regularMarketDayHigh"),
         "low": meta.get("regularMarketDayLow"),
         "price": meta.get("regularMarketPrice"),
@@ -325,29 +337,29 @@ def quote_from_chart(chart: Mapping[str, Any], *, now: datetime) -> dict[str, An
 
 
 def bars_from_chart(chart: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The finished one-minute bars of a chart as quotes of the past, oldest first.
+    """The finished one-minute bars of a chart as history quotes, oldest first.
 
-    A bar's quote is its close, so its time is the bar's last millisecond: it sorts between the live quotes
-    before and after it, and never has the timestamp of one (Yahoo's are whole seconds).
+    A bar's price is its close, so its time is the last millisecond of the bar. It lies between the live
+    quotes before and after it, and never has the timestamp of a live quote: those are whole seconds.
 
     Raises:
-        Refused: the chart does not say which bars are finished, or of which day they are.
+        Refused: the chart does not tell which bars are finished, or which day they belong to.
     """
     meta = chart["meta"]
     newest, offset = meta.get("regularMarketTime"), meta.get("gmtoffset")
     if not is_number(newest) or not is_number(offset) or abs(offset) >= 86_400:
-        raise Refused("a chart without its times")
+        raise Refused("the chart has no times")
     zone = timezone(timedelta(seconds=offset))
-    columns = [dig(chart, "timestamp")]
+    columns = [value_at(chart, "timestamp")]
     columns += [
-        dig(chart, "indicators", "quote", 0, name) for name in ("open", "high", "low", "close", "volume")
+        value_at(chart, "indicators", "quote", 0, name) for name in ("open", "high", "low", "close", "volume")
     ]
     rows = itertools.zip_longest(*(column if isinstance(column, list) else [] for column in columns))
     quotes: list[dict[str, Any]] = []
     day, previous_close, last_close, volume = None, None, meta.get("chartPreviousClose"), 0
     for start, opened, high, low, close, traded in rows:
         timestamp = _from_epoch(start + 59.999) if is_number(start) else None
-        # Behind the last finished bar, Yahoo often appends the newest price as if it were one more.
+        # After the last finished bar, Yahoo often adds the newest price as if it were a bar.
         if not timestamp or not is_price(close) or start + 60 > newest:
             continue
         if (date := datetime.fromtimestamp(start, zone).date()) != day:
@@ -378,30 +390,31 @@ def _from_epoch(seconds: object) -> str | None:
         return None
 
 
-def chunks(items: list, size: int) -> list[list]:
-    """The items in as few lists of at most `size` as it takes, all about equally long."""
+def split_evenly(items: list, size: int) -> list[list]:
+    """Split a list into as few lists of at most `size` items as possible, all about equally long."""
     count = math.ceil(len(items) / size)
     return [items[i * len(items) // count : (i + 1) * len(items) // count] for i in range(count)]
 
 
-def some(symbols: list[str]) -> str:
-    """A few symbols by name: "AAPL, MSFT, GOOG and 497 more"."""
+def abbreviate(symbols: list[str]) -> str:
+    """The first few symbols and how many more there are: "AAPL, MSFT, GOOG and 497 more"."""
     return ", ".join(symbols[:3]) + (f" and {len(symbols) - 3} more" if len(symbols) > 3 else "")
 
 
 class YahooSource:
-    """Quotes of Yahoo Finance through the yfinance client, many symbols a request.
+    """Quotes of Yahoo Finance through the yfinance client.
 
-    Symbols that the batch endpoint leaves out, or has no usable price or time of, are asked for one by one
-    from the chart endpoint; all of them while the batch endpoint refuses. A fault of Yahoo's is logged and
-    costs what it hit in this cycle, no more.
+    The batch endpoint gives the quotes of many symbols in one request, the chart endpoint that of one symbol.
+    The chart endpoint is asked for the symbols that the batch endpoint leaves out or has no usable price of,
+    and for all symbols while the batch endpoint refuses. A fault of Yahoo is logged and affects nothing but
+    its own request.
     """
 
     name = "yahoo"
     exhausted = False
 
     def __init__(self) -> None:
-        # Imported here: it takes longer than all the rest, and the other sources do without it.
+        # Imported here because it takes longer than everything else, and the other sources do not need it.
         import yfinance.data
         import yfinance.exceptions
 
@@ -416,47 +429,21 @@ class YahooSource:
         self._delay_minutes: dict[str, int | None] = {}
 
     def fetch(self, symbols: list[str]) -> list[dict[str, Any]]:
-        """The newest quotes that Yahoo has, at most one a symbol."""
+        """The newest quotes that Yahoo has, at most one for each symbol."""
         now = time.monotonic()
         if now < self._resume_at:
             return []
         wanted = [symbol for symbol in symbols if self._parked_until.get(symbol, 0) <= now]
         quotes: dict[str, dict[str, Any]] = {}
         errors: list[str] = []
-        ask_charts = wanted if now < self._charts_until else []
         try:
-            if not ask_charts:
-                for chunk, answer in self._ask(self._batch, chunks(wanted, BATCH_SYMBOLS), errors):
-                    if isinstance(answer, Refused):
-                        if now >= self._charts_until:
-                            log.warning(
-                                "Yahoo's batch endpoint refuses (%s): asking symbol by symbol", answer
-                            )
-                        self._charts_until = now + CHARTS_ONLY_SECONDS
-                        answer = []
-                    # A symbol may come twice: the newest quote counts.
-                    for quote in sorted(answer, key=lambda quote: quote["timestamp"] or "", reverse=True):
-                        if quote["symbol"] in chunk:
-                            self._delay_minutes[quote["symbol"]] = quote["delay_minutes"]
-                            if (
-                                is_price(quote["price"])
-                                and is_price(quote["previous_close"])
-                                and quote["timestamp"]
-                            ):
-                                quotes.setdefault(quote["symbol"], quote)
-                    ask_charts += [symbol for symbol in chunk if symbol not in quotes]
-            for symbol, answer in self._ask(self._chart, ask_charts, errors):
-                if not isinstance(answer, Refused):
-                    quotes[symbol] = answer | {"delay_minutes": self._delay_minutes.get(symbol)}
-                elif isinstance(answer, UnknownSymbol):
-                    self._miss(symbol)
-                else:
-                    errors.append(f"{symbol}: {answer}")
+            left = wanted if now < self._charts_until else self._ask_batch_endpoint(wanted, quotes, errors)
+            self._ask_chart_endpoint(left, quotes, errors)
             self._rate_limits = 0
         except RateLimited:
-            self._pause()
+            self._back_off()
         if errors:
-            log.warning("Yahoo: %d failed, trying again next time (%s)", len(errors), errors[0])
+            log.warning("Yahoo: %d failed, the next poll tries again (%s)", len(errors), errors[0])
         for symbol in quotes:
             self._misses.pop(symbol, None)
             self._parked_until.pop(symbol, None)
@@ -467,33 +454,63 @@ class YahooSource:
 
         Args:
             symbols: what to load.
-            backfill: "60" for the last 60 bars of each, "7d" for all bars of the last 7 trading days.
+            backfill: "60" for the last 60 bars of each symbol, "7d" for all bars of the last 7 trading days.
         """
         if time.monotonic() < self._resume_at:
-            log.warning(
-                "No history of %s: Yahoo limits the rate; start again later to load it", some(symbols)
-            )
+            log.warning("No history of %s: Yahoo limits the rate; start again later", abbreviate(symbols))
             return []
         span, last = ("2d", int(backfill)) if backfill.isdigit() else (backfill, 0)
         quotes: list[dict[str, Any]] = []
         errors: list[str] = []
         try:
-            for symbol, answer in self._ask(lambda symbol: self._bars(symbol, span), symbols, errors):
+            for symbol, answer in self._gather(lambda symbol: self._bars(symbol, span), symbols, errors):
                 if isinstance(answer, Refused):
                     errors.append(f"{symbol}: {answer}")
                 else:
                     quotes += answer[-last:]
         except RateLimited:
-            self._pause()
+            self._back_off()
         if errors:
-            log.warning("No history of %d of %s (%s)", len(errors), some(symbols), errors[0])
+            log.warning("No history of %d of %s (%s)", len(errors), abbreviate(symbols), errors[0])
         return quotes
+
+    def _ask_batch_endpoint(
+        self, symbols: list[str], quotes: dict[str, dict], errors: list[str]
+    ) -> list[str]:
+        """Add the usable quotes to `quotes`; return the symbols to ask the chart endpoint for."""
+        left: list[str] = []
+        for chunk, answer in self._gather(self._batch, split_evenly(symbols, BATCH_SYMBOLS), errors):
+            if isinstance(answer, Refused):
+                if time.monotonic() >= self._charts_until:
+                    log.warning("Yahoo's batch endpoint refuses (%s): asking symbol by symbol", answer)
+                self._charts_until = time.monotonic() + CHARTS_ONLY_SECONDS
+                answer = []
+            # A symbol may come twice: the newest usable quote counts.
+            for quote in sorted(answer, key=lambda quote: quote["timestamp"] or "", reverse=True):
+                symbol = quote["symbol"]
+                if symbol not in chunk:
+                    continue
+                self._delay_minutes[symbol] = quote["delay_minutes"]
+                if is_price(quote["price"]) and is_price(quote["previous_close"]) and quote["timestamp"]:
+                    quotes.setdefault(symbol, quote)
+            left += [symbol for symbol in chunk if symbol not in quotes]
+        return left
+
+    def _ask_chart_endpoint(self, symbols: list[str], quotes: dict[str, dict], errors: list[str]) -> None:
+        """Add the quotes to `quotes`."""
+        for symbol, answer in self._gather(self._chart, symbols, errors):
+            if not isinstance(answer, Refused):
+                quotes[symbol] = answer | {"delay_minutes": self._delay_minutes.get(symbol)}
+            elif isinstance(answer, UnknownSymbol):
+                self._count_miss(symbol)
+            else:
+                errors.append(f"{symbol}: {answer}")
 
     def _batch(self, symbols: list[str]) -> list[dict[str, Any]]:
         parameters = {"symbols": ",".join(symbols), "formatted": "false", "fields": BATCH_FIELDS}
-        rows = dig(self._get(BATCH_URL, parameters), "quoteResponse", "result")
+        rows = value_at(self._get(BATCH_URL, parameters), "quoteResponse", "result")
         if not isinstance(rows, list):
-            raise Refused("an answer without quotes")
+            raise Refused("the answer has no quotes")
         return [quote_from_batch(row) for row in rows if isinstance(row, dict)]
 
     def _chart(self, symbol: str) -> dict[str, Any]:
@@ -505,9 +522,9 @@ class YahooSource:
 
     def _get_chart(self, symbol: str, span: str, interval: str) -> dict[str, Any]:
         answer = self._get(CHART_URL + urllib.parse.quote(symbol), {"range": span, "interval": interval})
-        chart = dig(answer, "chart", "result", 0)
-        if not isinstance(dig(chart, "meta"), dict):
-            raise Refused("an answer without a chart")
+        chart = value_at(answer, "chart", "result", 0)
+        if not isinstance(value_at(chart, "meta"), dict):
+            raise Refused("the answer has no chart")
         return chart
 
     def _get(self, url: str, parameters: dict[str, str]) -> object:
@@ -519,8 +536,8 @@ class YahooSource:
             try:
                 return response.json()
             except (ValueError, RecursionError):
-                raise Refused("an answer that is no JSON") from None
-        # The client keeps whatever text came as its crumb, an error page too, and would use it for ever.
+                raise Refused("the answer is not JSON") from None
+        # The client keeps any text as its crumb, even an error page, and would never ask for another one.
         crumb, self._client._crumb = self._client._crumb, None
         if "Too Many Requests" in (crumb or ""):
             raise RateLimited
@@ -529,11 +546,11 @@ class YahooSource:
         refusal = UnknownSymbol if response.status_code == 404 else Refused
         raise refusal(f"HTTP {response.status_code}")
 
-    def _ask(self, request: Callable, items: list, errors: list[str]) -> Iterator[tuple[Any, Any]]:
-        """Run the requests in the pool; yield each item with its answer or Refused, as they come.
+    def _gather(self, request: Callable, items: list, errors: list[str]) -> Iterator[tuple[Any, Any]]:
+        """Run a request for each item, some at a time; yield each item with its answer as it comes.
 
-        What failed in a way that passes goes to `errors`. After a 429 nothing more is sent, what is under way
-        is still awaited, and then RateLimited is raised.
+        An answer is what the request returned, or Refused. Any other failure is added to `errors`. After a
+        429, no further request is sent; those under way are awaited, and then RateLimited is raised.
         """
         asked: dict[Future, Any] = {self._pool.submit(request, item): item for item in items}
         waiting, limited = set(asked), False
@@ -551,13 +568,13 @@ class YahooSource:
                     waiting = {future for future in waiting if not future.cancel()}
                 elif error is None or isinstance(error, Refused):
                     yield asked[future], error or future.result()
-                else:  # whatever the client lets through, or an answer of another form than expected
+                else:  # the client lets many kinds of error through
                     text = str(error).partition(" See https://curl.se")[0]
                     errors.append(f"{type(error).__name__}: {text}")
         if limited:
             raise RateLimited
 
-    def _pause(self) -> None:
+    def _back_off(self) -> None:
         first, longest = RATE_LIMIT_SECONDS
         seconds = min(longest, first * 2**self._rate_limits) * random.uniform(0.5, 1)
         self._rate_limits += 1
@@ -565,24 +582,24 @@ class YahooSource:
         self._client._crumb = None
         log.warning("Yahoo answered 429 (too many requests): no polls for %.0f s", seconds)
 
-    def _miss(self, symbol: str) -> None:
+    def _count_miss(self, symbol: str) -> None:
         self._misses[symbol] += 1
         if self._misses[symbol] == 1:
-            log.warning("%s: Yahoo knows no such symbol", symbol)
-        if self._misses[symbol] >= PARKING_MISSES:
+            log.warning("%s: Yahoo does not know this symbol", symbol)
+        if self._misses[symbol] >= PARK_AFTER_MISSES:
             if symbol not in self._parked_until:
-                log.warning("%s: not found %d times, asking hourly from now on", symbol, PARKING_MISSES)
-            self._parked_until[symbol] = time.monotonic() + PARKING_SECONDS
+                log.warning("%s: not found %d times; asking once an hour now", symbol, PARK_AFTER_MISSES)
+            self._parked_until[symbol] = time.monotonic() + PARKED_SECONDS
 
 
-# --- What outlives the process --------------------------------------------------------------------
+# --- What stays on disk ---------------------------------------------------------------------------
 
 
 def write_durably(path: Path, data: bytes, *, append: bool = False) -> None:
-    """Append to a file, or replace it as a whole; data and file name are on the disk on return.
+    """Append to a file, or replace it as a whole. On return, data and file name are safe from a power cut.
 
     Raises:
-        CannotRun: it cannot be written.
+        CannotRun: the file cannot be written.
     """
     target = path if append else path.with_name(path.name + ".new")
     try:
@@ -600,7 +617,7 @@ def write_durably(path: Path, data: bytes, *, append: bool = False) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk: a new file is lost in a power cut before that."""
+    """Make the names in a folder safe from a power cut, which would lose a new file without this."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -608,19 +625,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class Sent:
-    """What has been handed to the spool so far, so that no quote goes out twice, not even after a restart.
+class Checkpoint:
+    """How far the producer has come, so that no quote is sent twice, even after a restart.
 
-    `newest` is the latest timestamp of each symbol; `spans` are the first and last timestamps of each stretch
-    of its history that has been loaded without a gap.
+    `newest` is the latest timestamp of each symbol. `spans` are the first and last timestamps of each part of
+    its history that was loaded without a gap. A quote counts as soon as it is in the spool.
     """
 
     def __init__(self, path: Path | None, *, stream_created: str | None) -> None:
         """
         Args:
-            path: the state file, or None to keep it in memory.
-            stream_created: when the stream was made. A stream made anew has none of the ticks, so the state
-                of its predecessor does not count.
+            path: the state file, or None to keep the state in memory.
+            stream_created: when the stream was created. A new stream of the same name has none of the ticks,
+                so the state of the old stream does not count.
         """
         self._path = path
         self._stream_created = stream_created
@@ -631,20 +648,20 @@ class Sent:
                 state = json.loads(path.read_bytes())
                 if stream_created in (None, state["stream_created"]):
                     self._stream_created = state["stream_created"]
-                    # Earlier versions kept no spans: their history is loaded again, as the same ticks.
+                    # Earlier versions kept no spans. Their history is loaded again, as the same ticks.
                     self.newest, self.spans = state["newest"], state.get("spans", {})
             except (ValueError, KeyError, TypeError) as error:
                 raise CannotRun(f"{path} is damaged ({error}): remove it") from None
 
     def has(self, tick: Mapping[str, Any]) -> bool:
-        """Whether a tick, or a newer one of its symbol, has been handed over."""
+        """Whether the spool got this tick already, or a newer one of its symbol."""
         symbol, timestamp = tick["symbol"], tick["timestamp"]
         if tick.get("history"):
             return any(first <= timestamp <= last for first, last in self.spans.get(symbol, []))
         return timestamp <= self.newest.get(symbol, "")
 
     def add(self, ticks: list[dict[str, Any]]) -> None:
-        """Note ticks. A symbol's history in them came in one answer, so nothing is missing within it."""
+        """Add ticks. A symbol's history in them came in one answer, so it has no gap."""
         loaded: dict[str, list[str]] = {}
         for tick in ticks:
             symbol, timestamp = tick["symbol"], tick["timestamp"]
@@ -671,13 +688,13 @@ class Sent:
 
 
 class Spool:
-    """Ticks on their way to the stream: files of JSON lines, each removed when all in it has been sent.
+    """Ticks on their way to the stream, in files of JSON lines. A file is removed when all of it is sent.
 
-    Every tick is written here before it is sent. So a crash at any point sends the very same bytes again
-    instead of fetching another quote with the same timestamp.
+    Every tick is written here before it is sent. So after a crash the very same bytes are sent again, instead
+    of another quote with the same timestamp.
 
     Args:
-        directory: made if need be, and claimed for this process.
+        directory: created if it does not exist, and locked for this process.
 
     Raises:
         CannotRun: another producer uses the directory, or it cannot be written.
@@ -698,36 +715,37 @@ class Spool:
             ) from None
         except OSError as error:
             raise CannotRun(f"cannot write to {directory} ({error.strerror}): set STATE_DIR") from None
-        # A new file for each run: the last line of an old one may be torn.
+        # Each run begins a new file, because the last line of an old one may be incomplete.
         last = max((int(path.stem.split("-")[1]) for path in self.segments()), default=0)
         self._current = directory / f"spool-{last + 1:08}.jsonl"
 
     def segments(self) -> list[Path]:
-        """The files, oldest first."""
+        """The files of the spool, oldest first."""
         return sorted(self._directory.glob("spool-*.jsonl"))
 
     def size(self) -> int:
-        """Bytes that wait."""
+        """How many bytes wait."""
         return sum(path.stat().st_size for path in self.segments())
 
     def append(self, ticks: list[dict[str, Any]]) -> None:
+        """Write ticks to the newest file, or to a new one when that is large enough."""
         if self._current.exists() and self._current.stat().st_size >= SEGMENT_BYTES:
             number = int(self._current.stem.split("-")[1]) + 1
             self._current = self._directory / f"spool-{number:08}.jsonl"
         write_durably(self._current, b"".join(encode(tick) + b"\n" for tick in ticks), append=True)
 
     def read(self, segment: Path) -> list[dict[str, Any]]:
-        """The ticks of a segment; a last line that a crash cut off was never sent and is left out."""
+        """The ticks of a file. A last line that a crash has cut off was never sent, and is left out."""
         lines = segment.read_bytes().split(b"\n")
         if lines.pop():
-            log.warning("%s: the last line is incomplete (a crash while writing) and is left out", segment)
+            log.warning("%s: the last line is incomplete after a crash, and is left out", segment)
         try:
             return [json.loads(line) for line in lines]
         except ValueError as error:
             raise CannotRun(f"{segment} is damaged ({error}): repair it, or move it away") from None
 
-    def keep(self, segment: Path, ticks: list[dict[str, Any]]) -> None:
-        """Leave only these ticks in a segment."""
+    def rewrite(self, segment: Path, ticks: list[dict[str, Any]]) -> None:
+        """Leave only these ticks in a file, and remove it when there are none."""
         if ticks:
             write_durably(segment, b"".join(encode(tick) + b"\n" for tick in ticks))
         else:
@@ -738,16 +756,16 @@ class Spool:
 
 
 class Undelivered(Exception):
-    """A call failed as a whole and will not succeed at once; the message says why and what to do."""
+    """A call failed as a whole, and would fail again at once. The message says why and what to do."""
 
 
 class KinesisStream:
     """The data stream.
 
     Args:
-        new_client: makes a boto3 Kinesis client. Called again when the credentials fail, so that ones renewed
-            meanwhile are found without a restart.
-        name: of the stream.
+        new_client: makes a boto3 Kinesis client. It is called again when the credentials fail, so renewed
+            credentials are found without a restart.
+        name: the stream's name.
     """
 
     def __init__(self, new_client: Callable[[], Any], name: str) -> None:
@@ -755,11 +773,11 @@ class KinesisStream:
         self._client = new_client()
         self.name = name
 
-    def created(self) -> str | None:
-        """When the stream was made, UTC ISO-8601; None when AWS cannot be asked now.
+    def creation_time(self) -> str | None:
+        """When the stream was created, in the form of format_timestamp; None when AWS does not answer now.
 
         Raises:
-            CannotRun: there is no such stream, or there are no valid credentials.
+            CannotRun: the stream does not exist, or there are no valid credentials.
         """
         try:
             summary = self._client.describe_stream_summary(StreamName=self.name)
@@ -770,20 +788,21 @@ class KinesisStream:
                 raise CannotRun(self._explain(error)) from error
             if isinstance(error, EndpointConnectionError) and not is_region(self._client.meta.region_name):
                 raise CannotRun(f"AWS_REGION is {self._client.meta.region_name}: no such region") from error
-            log.warning("The stream cannot be looked at now, going on: %s", self._explain(error))
+            log.warning("The stream cannot be checked now, so the producer goes on: %s", self._explain(error))
             return None
 
     def put(self, ticks: list[dict[str, Any]]) -> list[dict[str, str]]:
         """Send ticks in one call.
 
         Args:
-            ticks: at most CALL_RECORDS, with no two of one symbol whose order matters.
+            ticks: at most CALL_RECORDS, as next_call chooses them.
 
         Returns:
-            One answer a tick: ShardId and SequenceNumber, or ErrorCode and ErrorMessage of a passing error.
+            An answer for each tick: ShardId and SequenceNumber, or ErrorCode and ErrorMessage. Such an error
+            passes, so the tick can be sent again.
 
         Raises:
-            Undelivered: the call failed as a whole; nothing was sent, as far as is known.
+            Undelivered: the call failed as a whole.
         """
         records = [{"Data": encode(tick), "PartitionKey": tick["symbol"]} for tick in ticks]
         try:
@@ -792,7 +811,7 @@ class KinesisStream:
             return self._client.put_records(StreamName=self.name, Records=records)["Records"]
         except (ClientError, BotoCoreError) as error:
             code = error_code(error)
-            if PASSING.search(code):
+            if TRANSIENT.search(code):
                 return [{"ErrorCode": code, "ErrorMessage": str(error)}] * len(ticks)
             reason = self._explain(error)
             if CREDENTIALS.search(code):
@@ -807,17 +826,17 @@ class KinesisStream:
         if CREDENTIALS.search(code):
             return f"the AWS credentials are missing or not valid ({error}): {renewal_command()}"
         if code == "AccessDeniedException":
-            return f"the AWS credentials may not use {self.name}: {error.response['Error']['Message']}"
+            return f"the AWS credentials do not allow it: {error.response['Error']['Message']}"
         return str(error)
 
 
 def error_code(error: Exception) -> str:
-    """The service's error code, or the name of botocore's own exception."""
+    """The error code of the service, or the name of botocore's own exception."""
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
 
 
 def is_region(name: str) -> bool:
-    """Whether boto3 knows a region of that name."""
+    """Whether boto3 knows a region of this name."""
     session = boto3.session.Session()
     partitions = session.get_available_partitions()
     return any(name in session.get_available_regions("kinesis", partition) for partition in partitions)
@@ -828,7 +847,7 @@ def renewal_command() -> str:
     profile = os.environ.get("AWS_PROFILE")
     flag = f" --profile {profile}" if profile else ""
     if os.environ.get("AWS_ACCESS_KEY_ID"):
-        return "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN anew and start again"
+        return "set new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and start again"
     config = boto3.session.Session()._session.get_scoped_config()
     if "sso_session" in config or "sso_start_url" in config:
         return f"run `aws sso login{flag}`"
@@ -836,9 +855,10 @@ def renewal_command() -> str:
 
 
 def next_call(ticks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The ticks to send in one call: the first ones, with at most one live tick of a symbol.
+    """The ticks to send in one call: the first ones, but at most one live tick of a symbol.
 
-    PutRecords promises no order within a call, and averages depend on it. Ticks of the past may go together.
+    PutRecords promises no order within a call, and the averages depend on the order. History is not alerted,
+    so its ticks may go together.
     """
     call: list[dict[str, Any]] = []
     only_history: dict[str, bool] = {}
@@ -864,19 +884,21 @@ def deliver(
     deadline: float,
     on_sent: Callable[[dict[str, Any], dict[str, str]], None],
 ) -> tuple[list[dict[str, Any]], str]:
-    """Send ticks, those of one symbol in their order; only failed ones are sent again, with backoff.
+    """Send ticks, those of a symbol in their order. Failed ones alone are sent again, after a pause.
+
+    A deadline and a signal to stop both let the call in hand finish, and no other begin.
 
     Args:
-        stream: where to.
+        stream: the data stream.
         ticks: oldest first.
-        clock: for the pauses.
-        deadline: monotonic seconds after which no further call is made.
-        on_sent: called with each tick sent and Kinesis's answer.
+        clock: for the pauses, and for the signal to stop.
+        deadline: in monotonic seconds.
+        on_sent: called with each tick that was sent, and with the answer of Kinesis.
 
     Returns:
-        The ticks that were not sent, in order, and why ("" when all were).
+        The ticks that were not sent, in order, and the reason ("" when all were sent).
     """
-    waiting, fruitless, reason = ticks, 0, ""
+    waiting, failures_in_a_row, reason = ticks, 0, ""
     while waiting:
         call = next_call(waiting)
         try:
@@ -891,16 +913,16 @@ def deliver(
             else:
                 reason = f"{answer['ErrorCode']}: {answer['ErrorMessage']}"
         waiting = [tick for tick in waiting if id(tick) not in sent]
-        fruitless = 0 if sent else fruitless + 1
+        failures_in_a_row = 0 if sent else failures_in_a_row + 1
         failed = len(call) - len(sent)
-        log.debug("Sent %d records, %d of them refused for now", len(call), failed)
+        log.debug("A call with %d records: %d refused for now", len(call), failed)
         if waiting and clock.stopping:
             return waiting, reason or "the producer is stopping"
-        if waiting and (fruitless == FRUITLESS_CALLS or clock.monotonic() >= deadline):
+        if waiting and (failures_in_a_row == MAX_FAILED_CALLS or clock.monotonic() >= deadline):
             return waiting, reason or "the rest waits for the next poll"
         if failed:
             first, longest = RETRY_SECONDS
-            clock.sleep(min(longest, first * 2**fruitless) * random.uniform(0.5, 1))
+            clock.sleep(min(longest, first * 2**failures_in_a_row) * random.uniform(0.5, 1))
     return [], ""
 
 
@@ -908,7 +930,7 @@ def deliver(
 
 
 class Clock:
-    """Time, and a sleep that SIGINT and SIGTERM end."""
+    """The time, and a sleep that SIGINT and SIGTERM end."""
 
     def __init__(self) -> None:
         self.stopping = False
@@ -924,7 +946,7 @@ class Clock:
         select.select([self._woken], [], [], max(0, seconds))
 
     def stop(self, *_: object) -> None:
-        """Signal handler: finish the cycle in hand. A second Ctrl-C ends at once."""
+        """Handle a signal: the call in hand is finished, then the producer ends. A second Ctrl-C kills it."""
         self.stopping = True
         self._wake.send(b"x")
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -935,24 +957,24 @@ class Producer:
     """Polls a source and delivers its new quotes.
 
     Args:
-        source: of quotes; see sources/.
+        source: gives the quotes; sources/__init__.py says what it must have.
         symbols: what to poll.
-        delay: seconds from the start of a poll to the start of the next.
-        sent: what went out before; what still waits in the spool is added to it.
+        delay: seconds from the start of a poll to the start of the next one.
+        checkpoint: how far earlier runs have come. What waits in the spool is added to it.
         spool, stream: None in a dry run.
-        clock: time and sleep.
-        show: takes the text of the status line.
+        clock: gives the time, and sleeps.
+        set_status: shows a text in the status line.
     """
 
     source: Any
     symbols: list[str]
     _: KW_ONLY
     delay: float
-    sent: Sent
+    checkpoint: Checkpoint
     spool: Spool | None
     stream: KinesisStream | None
     clock: Clock
-    show: Callable[[str], None]
+    set_status: Callable[[str], None]
     totals: Counter[str] = field(default_factory=Counter)
     waiting: int = 0  # ticks in the spool
 
@@ -961,14 +983,14 @@ class Producer:
         self._silent: set[str] = set()
         for segment in self.spool.segments() if self.spool else []:
             ticks = self.spool.read(segment)
-            self.sent.add(ticks)
+            self.checkpoint.add(ticks)
             self.waiting += len(ticks)
 
     def run(self, polls: int | None) -> None:
-        """Poll on a fixed grid: a slow cycle skips slots, and no delay adds up.
+        """Poll at start + n × delay. A cycle that takes longer skips polls, so no delay adds up.
 
         Args:
-            polls: how many, or None to go on until stopped.
+            polls: how many, or None to go on until a signal stops it.
         """
         start, slot = self.clock.monotonic(), 0
         while not self.clock.stopping:
@@ -979,13 +1001,13 @@ class Producer:
             slot = max(slot + 1, math.ceil((self.clock.monotonic() - start) / self.delay))
             pause = start + slot * self.delay - self.clock.monotonic()
             next_poll = self.clock.now() + timedelta(seconds=pause)
-            self.show(
+            self.set_status(
                 f"{self.totals['sent']} sent, {self.waiting} waiting, next poll {next_poll:%H:%M:%S} UTC"
             )
             self.clock.sleep(pause)
 
     def summary(self) -> str:
-        """What has been done so far, in one line."""
+        """What was done so far, in one line."""
         totals = self.totals
         sent = "sent" if self.stream else "ready to send"
         return (
@@ -994,14 +1016,14 @@ class Producer:
         )
 
     def cycle(self, deadline: float) -> None:
-        """Fetch once and deliver, until `deadline` (monotonic seconds) or for DELIVERY_SECONDS."""
+        """Fetch once and deliver, until `deadline` (monotonic seconds), but for DELIVERY_SECONDS at least."""
         began, before = self.clock.monotonic(), self.totals.copy()
         quotes = self.source.fetch(self.symbols)
         ticks = self.valid_ticks(quotes)
-        self.tell_silent(ticks)
+        self.report_silent_symbols(ticks)
         new = self.spool_new(ticks)
         self.send_spool(max(deadline, self.clock.monotonic() + DELIVERY_SECONDS))
-        if len(self.symbols) > LINES_UP_TO:
+        if len(self.symbols) > DETAILED_SYMBOLS:
             counts = self.totals - before
             delays = [tick["delay_minutes"] for tick in new if "delay_minutes" in tick]
             late = f", {len(delays)} delayed by up to {max(delays)} min" if delays else ""
@@ -1012,21 +1034,21 @@ class Producer:
             )
 
     def backfill(self, span: str) -> None:
-        """Load history as ticks, some symbols at a time, skipping what an earlier run has loaded."""
+        """Load history, some symbols at a time. What an earlier run has loaded is not sent again."""
         from rich.progress import track
 
-        groups = chunks(self.symbols, BACKFILL_SYMBOLS)
+        groups = split_evenly(self.symbols, BACKFILL_SYMBOLS)
         for group in track(groups, "Loading history", disable=not sys.stdout.isatty(), transient=True):
             if self.clock.stopping:
                 return
             new = self.spool_new(self.valid_ticks(self.source.history(group, span)))
-            log.info("Loaded %d bars of %s", len(new), some(group))
+            log.info("Loaded %d bars of %s", len(new), abbreviate(group))
             if not self.send_spool(deadline=math.inf) and not self.clock.stopping:
-                log.warning("History is loaded no further: start again when the stream takes records")
+                log.warning("The rest of the history is not loaded: start again when the stream works")
                 return
 
     def valid_ticks(self, quotes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The ticks of those quotes that make one; the reason of each other one is logged."""
+        """The ticks of the valid quotes. For each other quote, the reason is logged."""
         fetched_at = self.clock.now()
         ticks = []
         for quote in quotes:
@@ -1035,7 +1057,7 @@ class Producer:
                 tick = build_tick(quote, source=source, fetched_at=fetched_at)
             except InvalidQuote as error:
                 self.totals["invalid"] += 1
-                # Each reason once, not with every poll.
+                # Once for each reason, not in every poll.
                 if self._reasons.get(quote["symbol"]) != str(error):
                     self._reasons[quote["symbol"]] = str(error)
                     log.warning("Skipped %s", error)
@@ -1045,8 +1067,8 @@ class Producer:
         return ticks
 
     def spool_new(self, ticks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Write to the spool what has not been handed over yet, and return it."""
-        new = [tick for tick in ticks if not self.sent.has(tick)]
+        """Write the ticks that are new to the spool, and return them."""
+        new = [tick for tick in ticks if not self.checkpoint.has(tick)]
         self.totals["unchanged"] += len(ticks) - len(new)
         if self.spool is None:
             for tick in new:
@@ -1058,7 +1080,7 @@ class Producer:
         elif new:
             self.spool.append(new)
             self.waiting += len(new)
-        self.sent.add(ticks)
+        self.checkpoint.add(ticks)
         return new
 
     def send_spool(self, deadline: float) -> bool:
@@ -1069,9 +1091,9 @@ class Producer:
                 self.stream, ticks, clock=self.clock, deadline=deadline, on_sent=self.on_sent
             )
             if len(rest) < len(ticks) or not ticks:
-                # First the state, then the spool: a crash in between sends the same ticks again.
-                self.sent.save()
-                self.spool.keep(segment, rest)
+                # First the state, then the spool. After a crash in between, the same ticks are sent again.
+                self.checkpoint.save()
+                self.spool.rewrite(segment, rest)
             if rest:
                 log.warning("Not sent: %s. Waiting in the spool: %d ticks", reason, self.waiting)
             if rest or self.clock.stopping:
@@ -1081,14 +1103,14 @@ class Producer:
     def on_sent(self, tick: dict[str, Any], answer: dict[str, str]) -> None:
         self.totals["sent"] += 1
         self.waiting -= bool(answer)
-        if len(self.symbols) <= LINES_UP_TO and not tick.get("history"):
+        if len(self.symbols) <= DETAILED_SYMBOLS and not tick.get("history"):
             print(describe(tick, answer))
 
-    def tell_silent(self, ticks: list[dict[str, Any]]) -> None:
-        """Say once of each symbol that it has gone silent; those in the same state of market share a line."""
+    def report_silent_symbols(self, ticks: list[dict[str, Any]]) -> None:
+        """Log once for each symbol that no new quote comes. Symbols in the same market state share a line."""
         silent: dict[str, dict[str, str]] = {}
         for tick in ticks:
-            symbol, newest = tick["symbol"], self.sent.newest.get(tick["symbol"])
+            symbol, newest = tick["symbol"], self.checkpoint.newest.get(tick["symbol"])
             if not newest or tick["timestamp"] > newest:
                 self._silent.discard(symbol)
                 continue
@@ -1101,14 +1123,16 @@ class Producer:
         for state, since in silent.items():
             earlier = " or earlier" if len(set(since.values())) > 1 else ""
             latest = max(since.values())
-            log.info("%s: no new quote since %s%s, market %s", some(list(since)), latest, earlier, state)
+            log.info(
+                "%s: no new quote since %s%s, market %s", abbreviate(list(since)), latest, earlier, state
+            )
 
 
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
-    """A line below the output that tells what goes on; yields the function that sets it.
+    """Show a status line below the output; yields the function that sets its text.
 
-    Where the output is no terminal there is no such line.
+    There is no such line when the output is not a terminal.
     """
     if not sys.stdout.isatty():
         yield lambda text: None
@@ -1120,7 +1144,7 @@ def status_line() -> Iterator[Callable[[str], None]]:
 
 
 def describe(tick: Mapping[str, Any], answer: Mapping[str, str]) -> str:
-    """The line for one record, as sent or, without an answer of Kinesis, as it would be sent."""
+    """The line for a record that was sent or, without an answer of Kinesis, would be sent."""
     price = " ".join([amount(tick["price"]), tick.get("currency", "")]).rstrip()
     change = f"{amount(tick['change'], '+')} ({tick['change_percent']:+.2f}%)"
     volume = "" if tick["volume"] is None else f" volume {tick['volume']:,}"
@@ -1132,7 +1156,7 @@ def describe(tick: Mapping[str, Any], answer: Mapping[str, str]) -> str:
 
 
 def amount(value: float, sign: str = "") -> str:
-    """A price with the decimals that it has, two at least: "1,234.50", "0.0007213"."""
+    """A price with all its decimals, but with two at least: "1,234.50", "0.0007213"."""
     whole, _, fraction = f"{value:{sign},.{decimals(abs(value) or 1)}f}".partition(".")
     return f"{whole}.{fraction.rstrip('0'):0<2}"
 
@@ -1141,9 +1165,9 @@ def amount(value: float, sign: str = "") -> str:
 
 
 def load_settings(path: Path) -> None:
-    """Put the settings of a .env file into the environment, where they are not set yet.
+    """Put the settings of a .env file into the environment. A variable that is set already stays.
 
-    read_env_file of the scripts accepts and refuses the same files, so that all look in one region.
+    read_env_file of the scripts accepts and refuses the same files, so all parts see the same settings.
 
     Raises:
         CannotRun: a line is not NAME=value, or sets a name for the second time.
@@ -1168,7 +1192,7 @@ def load_settings(path: Path) -> None:
 
 
 def problem_of_env_line(line: str, number: int, seen: dict[str, int]) -> str:
-    """What is wrong with a line of .env, "" if nothing is; adds its name to those seen, with its number."""
+    """What is wrong with a line of .env, or "". The name that the line sets is added to `seen`."""
     if OTHER_SPACE.search(line):
         return "holds white space that is neither a space nor a tab"
     if not line or line.startswith("#"):
@@ -1187,14 +1211,14 @@ def setting(name: str, default: str) -> str:
 
 
 def parse_symbols(text: str, *, origin: str) -> list[str]:
-    """Symbols in the order given, in upper case, each once.
+    """The symbols of a text, in its order, in upper case, each once.
 
     Args:
-        text: symbols apart by commas or white space; # starts a comment.
-        origin: what to name in the error.
+        text: symbols with commas or white space between them; # starts a comment.
+        origin: where the text is from, for the error.
 
     Raises:
-        CannotRun: there is none, or one that Yahoo cannot have.
+        CannotRun: there are no symbols, or one cannot be a symbol of Yahoo.
     """
     symbols: dict[str, None] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -1208,7 +1232,7 @@ def parse_symbols(text: str, *, origin: str) -> list[str]:
 
 
 def read_symbols(arguments: argparse.Namespace) -> list[str]:
-    """The symbols of the flags, else of the settings."""
+    """The symbols of the flags or, without such flags, of the settings."""
     if arguments.symbols_file:
         try:
             text = arguments.symbols_file.read_text(encoding="utf-8-sig")
@@ -1221,7 +1245,7 @@ def read_symbols(arguments: argparse.Namespace) -> list[str]:
 
 
 def matching(pattern: str, meaning: str, kind: type = str) -> Callable[[str], Any]:
-    """The check of a flag or setting that has to match a pattern, and is then turned into `kind`."""
+    """A parser for a flag or setting: the text must match the pattern, and becomes a `kind`."""
 
     def parse(text: str) -> Any:
         if not re.fullmatch(pattern, text):
@@ -1237,7 +1261,7 @@ backfill_span = matching(r"[1-9]\d?|[123]\d\d|[1-7]d", "1 to 399 (bars) or 1d to
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The flags; ends the process with status 2 on wrong usage."""
+    """The flags. Wrong usage ends the process with status 2."""
     summary, details = __doc__.split("\n\n", 1)
     parser = argparse.ArgumentParser(
         description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -1268,9 +1292,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="SPAN",
         help="first load one-minute history: 1 to 399 (bars), or 1d to 7d (trading days)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the ticks, send nothing; needs no AWS")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the ticks and send nothing; needs no AWS"
+    )
     parser.add_argument("--force", action="store_true", help="let simulated or replayed ticks go to real AWS")
-    parser.add_argument("--verbose", action="store_true", help="say more, the Yahoo client's warnings too")
+    parser.add_argument(
+        "--verbose", action="store_true", help="log more, also the warnings of the Yahoo client"
+    )
     arguments = parser.parse_args(argv)
     if (arguments.source == "replay") != (arguments.file is not None):
         parser.error("--source replay and --file go together")
@@ -1287,7 +1315,7 @@ def delay_seconds(arguments: argparse.Namespace) -> float:
 
 
 def make_source(arguments: argparse.Namespace, delay: float) -> Any:
-    """The source that the flags name; each is imported only when it is asked for."""
+    """The source that the flags name. A source is imported only when it is used."""
     if arguments.source == "simulated":
         from sources.simulated import SimulatedSource
 
@@ -1308,13 +1336,13 @@ def make_source(arguments: argparse.Namespace, delay: float) -> Any:
 
 
 def kinesis_client(region: str) -> Any:
-    """A Kinesis client of a new session, which reads the credentials anew."""
+    """A Kinesis client of a new session, which reads the credentials again."""
     config = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
     try:
         return boto3.session.Session(region_name=region).client("kinesis", config=config)
     except ProfileNotFound as error:
         raise CannotRun(f"AWS_PROFILE: {error}; `aws configure list-profiles` shows what there is") from None
-    except (BotoCoreError, ValueError) as error:  # a region or an endpoint that cannot be
+    except (BotoCoreError, ValueError) as error:  # no valid region or endpoint
         raise CannotRun(f"AWS_REGION or AWS_ENDPOINT_URL: {error}") from None
 
 
@@ -1328,22 +1356,27 @@ def is_local(url: str) -> bool:
 
 
 def state_directory(source: str, stream_name: str, endpoint: str) -> Path:
-    """Where this source's spool and state for this stream are kept; what differs never mixes."""
-    feed = "yahoo" if source == "websocket" else source  # the same quotes, by another way
+    """The folder for spool and state: one for each source, stream and endpoint, so they never mix."""
+    feed = "yahoo" if source == "websocket" else source  # both bring the same quotes
     root = Path(setting("STATE_DIR", ".local/producer"))
     return HERE / root / f"{urllib.parse.urlsplit(endpoint).netloc.replace(':', '_')}-{stream_name}-{feed}"
 
 
-def start(arguments: argparse.Namespace, clock: Clock, show: Callable[[str], None]) -> Producer:
+def make_producer(arguments: argparse.Namespace, clock: Clock, set_status: Callable[[str], None]) -> Producer:
     """Check the settings, the stream and the state, and put the producer together."""
     load_settings(HERE / ".env")
     delay = delay_seconds(arguments)
     source = make_source(arguments, delay)
     symbols = source.symbols if arguments.source == "replay" else read_symbols(arguments)
-    common = {"delay": delay, "clock": clock, "show": show}
+    common = {"delay": delay, "clock": clock, "set_status": set_status}
     if arguments.dry_run:
         return Producer(
-            source, symbols, sent=Sent(None, stream_created=None), spool=None, stream=None, **common
+            source,
+            symbols,
+            checkpoint=Checkpoint(None, stream_created=None),
+            spool=None,
+            stream=None,
+            **common,
         )
     region = setting("AWS_REGION", "us-east-1")
     stream_name = setting("STREAM_NAME", "Stock-market-stream")
@@ -1354,11 +1387,11 @@ def start(arguments: argparse.Namespace, clock: Clock, show: Callable[[str], Non
             "use scripts/run_local.sh, or --force if that is what you want"
         )
     stream = KinesisStream(lambda: kinesis_client(region), stream_name)
-    created = stream.created()
+    created = stream.creation_time()
     directory = state_directory(arguments.source, stream_name, endpoint)
     spool = Spool(directory)
-    sent = Sent(directory / "state.json", stream_created=created)
-    return Producer(source, symbols, sent=sent, spool=spool, stream=stream, **common)
+    checkpoint = Checkpoint(directory / "state.json", stream_created=created)
+    return Producer(source, symbols, checkpoint=checkpoint, spool=spool, stream=stream, **common)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -1369,20 +1402,20 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, clock.stop)
     try:
-        with status_line() as show:
-            # Now, for the status line takes the place of stderr.
+        with status_line() as set_status:
+            # Only here, because the status line has replaced stderr.
             logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
             log.setLevel(logging.DEBUG if arguments.verbose else logging.INFO)
             yfinance_level = logging.WARNING if arguments.verbose else logging.CRITICAL
             logging.getLogger("yfinance").setLevel(yfinance_level)
-            producer = start(arguments, clock, show)
+            producer = make_producer(arguments, clock, set_status)
             if arguments.backfill:
                 producer.backfill(arguments.backfill)
             producer.run(arguments.count)
     except CannotRun as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # nobody reads the output any more
+    except BrokenPipeError:  # nobody reads the output now
         return 1
     print(f"{'Stopped' if clock.stopping else 'Finished'} after {producer.summary()}.")
     complete = producer.totals["fetched"] and not producer.totals["lost"] and not producer.waiting
@@ -1390,4 +1423,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    os._exit(main())  # a request that hangs must not hold up the exit
+    os._exit(main())  # does not wait for a request that hangs

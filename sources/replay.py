@@ -14,11 +14,10 @@ EXPECTED = "symbol, date (or timestamp), open, high, low, close, volume"
 
 
 class ReplaySource:
-    """The bars of a CSV file, re-timed to now: each fetch gives the next bar of each symbol.
+    """The bars of a CSV file as quotes of now: each fetch gives the bars of the next date.
 
-    Symbols go in step: one fetch gives the bars of one date, so a symbol that did not trade then is left out.
-    A bar's own date is kept as `replayed_from`; its previous_close is the close of the symbol's bar before,
-    for the first bar its own open.
+    A symbol that has no bar of that date is left out. A bar's own date is kept as `replayed_from`. Its
+    previous_close is the close of the symbol's bar before; for the first bar, its own open.
 
     Args:
         path: CSV file with a header line and the columns symbol, date or timestamp (ISO 8601), open, high,

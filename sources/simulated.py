@@ -1,7 +1,7 @@
-"""Simulated quotes for any symbol: mean-reverting random walks, for when no market is at hand.
+"""Simulated quotes for any symbol: mean-reverting random walks, for when no market is open.
 
-The walk is tuned so that SMA-5 and SMA-20 cross about every 12 ticks, and from time to time a shock
-moves a price by 6 to 9 %, so that both kinds of alert can be seen within minutes.
+SMA-5 and SMA-20 of a walk cross about every 12 ticks, and now and then a shock moves a price by 6 to 9 %. So
+both kinds of alert can be seen within minutes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import math
 import random
 from datetime import UTC, datetime, timedelta
 
-# What is left of a deviation from the symbol's anchor price one tick later, and the deviation's noise.
-REVERSION = 0.88
-NOISE = 0.0025
-# A shock comes about this often a symbol, but not more often than every 50 ticks.
+REVERSION = 0.88  # this share of a deviation from the symbol's anchor price is left one tick later
+NOISE = 0.0025  # standard deviation of what a tick adds
+# On average, each symbol has a shock once in so many seconds, but at most once in 50 ticks.
 SHOCK_EVERY_SECONDS = 180
 MAX_SHOCK_CHANCE = 1 / 50
-# Where the steps within a one-minute bar end; the last one in its last millisecond, as in the bars of Yahoo.
+# Seconds at which the steps within a one-minute bar end. The close is its last millisecond, as in Yahoo's.
 BAR_STEPS = (15, 30, 45, 59.999)
 
 
@@ -24,9 +23,9 @@ class SimulatedSource:
     """A market that never closes; its trading day is the UTC day.
 
     Args:
-        seed: The same seed gives the same prices. None: every run walks differently, yet each symbol's
-            price level and volume stay those of its name.
-        delay_seconds: Time between two fetches, so that shocks come by the clock and not by the tick.
+        seed: The same seed gives the same prices. None: every run has other prices, but the price level and
+            the volume of a symbol are always the same.
+        delay_seconds: Time between two fetches. The chance of a shock in a tick depends on it.
     """
 
     name = "simulated"
@@ -38,7 +37,7 @@ class SimulatedSource:
         self._walks: dict[str, _Walk] = {}
 
     def fetch(self, symbols: list[str]) -> list[dict]:
-        """One quote a symbol, of now."""
+        """A quote of now for each symbol."""
         return [
             self._walk(symbol).quote(datetime.now(UTC), shock_chance=self._shock_chance) for symbol in symbols
         ]
@@ -122,7 +121,7 @@ class _Walk:
         }
 
     def _volume(self) -> int:
-        """Shares since midnight: a function of the time alone, so that no restart makes it fall."""
+        """Shares since midnight. It depends on the time alone, so it does not fall after a restart."""
         day = (self._at - self._at.replace(hour=0, minute=0, second=0, microsecond=0)) / timedelta(days=1)
         # The pace swings about its mean with periods of an hour and of three minutes, and stays positive.
         for cycles, phase in zip((24, 480), self._phases, strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 
 URL = "wss://streamer.finance.yahoo.com/?version=2"
 HEARTBEAT_SECONDS = 15  # Yahoo forgets a subscription that is not repeated
-SILENCE_SECONDS = 60  # a symbol, or a connection, without a push for so long is not relied on
+SILENCE_SECONDS = 60  # a symbol or a connection without a push for so long counts as silent
 RECONNECT_SECONDS = (1, 60)  # first and longest pause
 REGULAR_HOURS = 1
 
@@ -22,11 +22,11 @@ log = logging.getLogger("producer")
 
 
 class WebSocketSource:
-    """The newest pushed quote of each symbol at each fetch; what is not pushed is polled.
+    """Gives the newest quote that was pushed for each symbol, and polls the symbols that are not pushed.
 
-    A symbol is polled as long as the connection is down, or no push of it came within SILENCE_SECONDS: the
-    market is closed, or Yahoo does not push that symbol. Trades outside regular hours are left out, as they
-    are in polled quotes.
+    A symbol is polled while the connection is down, and while no push of it came within SILENCE_SECONDS: its
+    market is closed, or Yahoo does not push it. Trades outside regular hours are left out, as they are in
+    polled quotes.
 
     Args:
         polling: the source to poll; its quotes keep its name as their source.
@@ -44,10 +44,10 @@ class WebSocketSource:
         self._pushed: dict[str, dict[str, Any]] = {}
         self._heard: dict[str, float] = {}
         self._polled: dict[str, dict[str, Any]] = {}
-        self._connected = True  # until a connection fails, there is nothing to tell
+        self._connected = True  # nothing is logged before a connection fails
 
     def fetch(self, symbols: list[str]) -> list[dict[str, Any]]:
-        """The newest quotes since the last fetch, at most one a symbol."""
+        """The newest quotes since the last fetch, at most one for each symbol."""
         if not self._symbols:
             self._symbols = symbols
             threading.Thread(target=self._supervise, name="websocket", daemon=True).start()
@@ -68,10 +68,10 @@ class WebSocketSource:
         return [quote | {"source": self._polling.name} for quote in quotes]
 
     def _supervise(self) -> None:
-        """Keep a connection up: a fresh client for each, since the client cannot reconnect."""
+        """Keep a connection open, each with a new client, because a client cannot reconnect."""
         import yfinance
 
-        # The client opens its connections in a way that is going out of use; it says so once a message.
+        # The client connects in a deprecated way, and each message brings a warning of it.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="yfinance")
         pause = 0.0
         while True:
@@ -104,10 +104,10 @@ class WebSocketSource:
             problem.append("the connection was closed")
 
     def _call(self, method: Any, *arguments: Any, problem: list[str]) -> None:
-        """Call a method of the client; what goes wrong ends the connection, not the supervision."""
+        """Call a method of the client. An error ends the connection, but not the supervision."""
         try:
             method(*arguments)
-        except Exception as error:  # the client lets those of sockets, TLS, proxies and websockets through
+        except Exception as error:  # of sockets, TLS, proxies or websockets
             problem.append(f"{type(error).__name__}: {error}")
 
     def _last_push(self, opened: float) -> float:
@@ -133,7 +133,7 @@ def quote_from_message(message: Mapping[str, Any], *, known: Mapping[str, Any]) 
 
     Args:
         message: 64-bit numbers come as strings, and fields that are zero do not come at all.
-        known: the symbol's last polled quote, for what no message tells.
+        known: the last polled quote of the symbol, for the fields that no message has.
 
     Returns:
         The quote, or None for a message outside regular hours or without a usable price or time.
@@ -146,7 +146,7 @@ def quote_from_message(message: Mapping[str, Any], *, known: Mapping[str, Any]) 
         previous_close = message.get("previous_close") or price - message.get("change", 0)
         if price <= 0 or previous_close <= 0:
             return None
-    except (TypeError, ValueError, OverflowError):  # NaN and Infinity come as text
+    except (TypeError, ValueError, OverflowError):  # NaN and Infinity come as strings
         return None
     return {
         "symbol": message["id"],

@@ -20,10 +20,10 @@ from moto import mock_aws
 import stream_stock_data as producer
 from stream_stock_data import (
     CannotRun,
+    Checkpoint,
     InvalidQuote,
     KinesisStream,
     Producer,
-    Sent,
     Spool,
     Undelivered,
     build_tick,
@@ -128,10 +128,10 @@ def make_producer(directory: Path, stream, source, symbols=("AAPL",), **changes:
     arguments = {
         "delay": 30,
         "spool": Spool(directory),
-        "sent": Sent(directory / "state.json", stream_created=None),
+        "checkpoint": Checkpoint(directory / "state.json", stream_created=None),
         "stream": stream,
         "clock": VirtualClock(),
-        "show": lambda text: None,
+        "set_status": lambda text: None,
     }
     return Producer(source, list(symbols), **(arguments | changes))
 
@@ -173,7 +173,9 @@ def test_build_tick_valid_quote_gives_every_field_of_the_contract():
         (0.0007213123, 0.0007232654, (0.0007213123, 0.0007232654, -1.9531e-06, -0.27)),  # KRWUSD=X
         (1.23400004e-05, 1.21e-05, (1.234e-05, 1.21e-05, 2.4e-07, 1.9835)),  # SHIB-USD
         (99.99999, 100.00001, (99.99999, 100.0, -2e-05, -0.0)),  # the finer one's decimals
+        (100.00001, 99.99999, (100.0, 99.99999, 2e-05, 0.0)),
         (1e-9, 1e-9, (1e-9, 1e-9, 0.0, 0.0)),
+        (300, 240, (300.0, 240.0, 60.0, 25.0)),
     ],
 )
 def test_build_tick_prices_keep_four_decimals_or_seven_digits_whichever_is_finer(
@@ -182,13 +184,14 @@ def test_build_tick_prices_keep_four_decimals_or_seven_digits_whichever_is_finer
     tick = tick_of(price=price, previous_close=previous_close, open=price)
     assert tuple(tick[name] for name in ("price", "previous_close", "change", "change_percent")) == expected
     assert tick["open"] == tick["price"]
+    assert {type(tick[name]) for name in ("open", "price", "previous_close", "change")} == {float}
 
 
 @given(st.floats(1e-9, 1e7), st.floats(0.5, 2))
 def test_build_tick_change_in_percent_is_that_of_the_unrounded_prices(previous_close, ratio):
     price = previous_close * ratio
     tick = tick_of(price=price, previous_close=previous_close)
-    assert tick["change_percent"] == pytest.approx((price / previous_close - 1) * 100, abs=1e-4)
+    assert tick["change_percent"] == pytest.approx((price / previous_close - 1) * 100, abs=5.001e-5)
     assert tick["price"] == pytest.approx(price, rel=5.1e-7)
 
 
@@ -213,7 +216,7 @@ def test_build_tick_impossible_price_is_refused_by_name(field, value):
 
 
 def test_build_tick_tiny_previous_close_is_refused():
-    with pytest.raises(InvalidQuote, match=r"AAPL: previous close 0\.0001 is too small"):
+    with pytest.raises(InvalidQuote, match=r"AAPL: previous close 0\.0001 is less than a thousandth"):
         tick_of(previous_close=0.0001)
 
 
@@ -245,7 +248,7 @@ def test_build_tick_optional_field_of_another_type_costs_the_field_alone(odd):
 
 @pytest.mark.parametrize("timestamp", [None, "", 1763654302, "2026-11-20", "2026-13-20T15:58:22.000Z"])
 def test_build_tick_without_a_time_is_refused(timestamp):
-    with pytest.raises(InvalidQuote, match="AAPL: no valid time"):
+    with pytest.raises(InvalidQuote, match="AAPL: the time of the quote is not valid"):
         tick_of(timestamp=timestamp)
 
 
@@ -333,7 +336,7 @@ def test_parse_symbols_without_any_is_refused(text):
 
 @given(st.lists(st.integers(), max_size=700), st.integers(1, 99))
 def test_chunks_keep_all_items_in_the_fewest_lists(items, size):
-    lists = producer.chunks(items, size)
+    lists = producer.split_evenly(items, size)
     assert [item for part in lists for item in part] == items
     assert len(lists) == math.ceil(len(items) / size)
     assert all(0 < len(part) <= size for part in lists)
@@ -399,7 +402,7 @@ def test_deliver_gives_up_for_now_when_nothing_gets_through():
     rest, reason = send(stream, ticks)
     assert rest == ticks
     assert reason == "ProvisionedThroughputExceededException: slow down"
-    assert len(stream.calls) == producer.FRUITLESS_CALLS
+    assert len(stream.calls) == producer.MAX_FAILED_CALLS
 
 
 def test_deliver_stops_at_the_deadline_with_the_rest_in_order():
@@ -455,7 +458,7 @@ def test_kinesis_stream_put_stores_each_tick_under_its_symbol(kinesis, count):
 
 def test_kinesis_stream_that_is_missing_cannot_run_and_says_what_to_do(kinesis):
     with pytest.raises(CannotRun, match=r"no such stream nowhere in us-east-1: run scripts/setup\.sh"):
-        KinesisStream(lambda: kinesis, "nowhere").created()
+        KinesisStream(lambda: kinesis, "nowhere").creation_time()
 
 
 def test_kinesis_stream_deleted_meanwhile_is_undelivered(kinesis):
@@ -536,55 +539,59 @@ def test_spool_second_producer_on_a_directory_is_refused(tmp_path):
     Spool(tmp_path)
 
 
-def test_sent_survives_a_restart_but_not_a_new_stream(tmp_path):
+def test_checkpoint_survives_a_restart_but_not_a_new_stream(tmp_path):
     state, (old, new) = tmp_path / "state.json", ticks_of("AAPL", 2)
-    sent = Sent(state, stream_created="2026-11-01T00:00:00.000Z")
-    sent.add([old])
-    sent.save()
+    checkpoint = Checkpoint(state, stream_created="2026-11-01T00:00:00.000Z")
+    checkpoint.add([old])
+    checkpoint.save()
     for created in ("2026-11-01T00:00:00.000Z", None):
-        again = Sent(state, stream_created=created)
+        again = Checkpoint(state, stream_created=created)
         assert (again.has(old), again.has(new)) == (True, False)
-    assert not Sent(state, stream_created="2026-11-21T00:00:00.000Z").has(old)
+    assert not Checkpoint(state, stream_created="2026-11-21T00:00:00.000Z").has(old)
 
 
-def test_sent_history_is_judged_by_the_spans_loaded_not_by_the_newest_quote():
-    history, sent = ticks_of("AAPL", 12, history=True), Sent(None, stream_created=None)
-    sent.add(ticks_of("AAPL", 1, first=3))
-    assert not any(sent.has(tick) for tick in history)
+def test_checkpoint_history_is_judged_by_the_spans_loaded_not_by_the_newest_quote():
+    history, checkpoint = ticks_of("AAPL", 12, history=True), Checkpoint(None, stream_created=None)
+    checkpoint.add(ticks_of("AAPL", 1, first=3))
+    assert not any(checkpoint.has(tick) for tick in history)
     for first, last in ((1, 3), (8, 10)):
-        sent.add(history[first : last + 1])
-    assert [n for n in range(12) if sent.has(history[n])] == [1, 2, 3, 8, 9, 10]
-    sent.add(history[2:6])
-    assert [n for n in range(12) if sent.has(history[n])] == [1, 2, 3, 4, 5, 8, 9, 10]
-    sent.add([history[0], history[9]])  # one answer, that had no bars between
-    assert all(sent.has(tick) for tick in history[:11])
-    assert sent.spans == {"AAPL": [[history[0]["timestamp"], history[10]["timestamp"]]]}
+        checkpoint.add(history[first : last + 1])
+    assert [n for n in range(12) if checkpoint.has(history[n])] == [1, 2, 3, 8, 9, 10]
+    checkpoint.add(history[2:6])
+    assert [n for n in range(12) if checkpoint.has(history[n])] == [1, 2, 3, 4, 5, 8, 9, 10]
+    checkpoint.add([history[0], history[9]])  # one answer, that had no bars between
+    assert all(checkpoint.has(tick) for tick in history[:11])
+    assert checkpoint.spans == {"AAPL": [[history[0]["timestamp"], history[10]["timestamp"]]]}
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10)), max_size=12))
-def test_sent_any_answers_count_exactly_what_they_covered(answers):
-    history, sent, covered = ticks_of("AAPL", 50, history=True), Sent(None, stream_created=None), set()
+def test_checkpoint_any_answers_count_exactly_what_they_covered(answers):
+    history, checkpoint, covered = (
+        ticks_of("AAPL", 50, history=True),
+        Checkpoint(None, stream_created=None),
+        set(),
+    )
     for first, count in answers:
-        sent.add(history[first : first + count])
+        checkpoint.add(history[first : first + count])
         covered |= set(range(first, first + count))
-    assert {n for n in range(50) if sent.has(history[n])} == covered
-    spans = sent.spans.get("AAPL", [])
+    assert {n for n in range(50) if checkpoint.has(history[n])} == covered
+    spans = checkpoint.spans.get("AAPL", [])
     assert all(earlier[1] < later[0] for earlier, later in pairwise(spans))
 
 
-def test_sent_state_of_an_earlier_version_is_taken_and_its_history_loaded_again(tmp_path):
+def test_checkpoint_state_of_an_earlier_version_is_taken_and_its_history_loaded_again(tmp_path):
     (live,), (past,) = ticks_of("AAPL", 1), ticks_of("AAPL", 1, history=True)
     timestamp = live["timestamp"]
     state = {"stream_created": None, "newest": {"AAPL": timestamp}, "backfilled": {"AAPL": [timestamp] * 2}}
     (tmp_path / "state.json").write_text(json.dumps(state))
-    sent = Sent(tmp_path / "state.json", stream_created=None)
-    assert (sent.has(live), sent.has(past)) == (True, False)
+    checkpoint = Checkpoint(tmp_path / "state.json", stream_created=None)
+    assert (checkpoint.has(live), checkpoint.has(past)) == (True, False)
 
 
-def test_sent_damaged_state_is_named(tmp_path):
+def test_checkpoint_damaged_state_is_named(tmp_path):
     (tmp_path / "state.json").write_text("nonsense")
     with pytest.raises(CannotRun, match=r"state\.json is damaged .* remove it"):
-        Sent(tmp_path / "state.json", stream_created=None)
+        Checkpoint(tmp_path / "state.json", stream_created=None)
 
 
 # --- The polling loop ---
@@ -641,7 +648,7 @@ def test_run_stopped_while_the_spool_drains_stops_after_the_call_in_hand(
     down.run(9)
     del down
     clock, stream = VirtualClock(), FakeStream()
-    stream.fails = lambda tick: setattr(clock, "stopping", len(stream.calls) == 3)
+    stream.fails = lambda tick: setattr(clock, "stopping", len(stream.calls) >= 3)
     draining = make_producer(tmp_path, stream, ListedSource([[at(9)]]), clock=clock)
     draining.run(None)
     assert [tick["timestamp"][17:19] for tick in stream.ticks] == ["00", "01", "02"]
@@ -723,7 +730,7 @@ def test_crash_between_sending_and_saving_sends_the_very_same_ticks_again(tmp_pa
     def crash() -> None:
         raise RuntimeError("kill -9")
 
-    monkeypatch.setattr(crashing.sent, "save", crash)
+    monkeypatch.setattr(crashing.checkpoint, "save", crash)
     with pytest.raises(RuntimeError):
         crashing.run(1)
     del crashing

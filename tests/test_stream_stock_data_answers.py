@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import stream_stock_data as producer
 from helpers.yahoo import chart_of, market
-from stream_stock_data import CHART_URL, Producer, Sent, YahooSource, parse_timestamp
+from stream_stock_data import CHART_URL, Checkpoint, Producer, YahooSource, parse_timestamp
 
 GOOD, ODD = ["AAPL", "MSFT", "EURUSD=X"], ["ZRC-USD", "KRWUSD=X", "^VIX"]
 BARS = 5
@@ -73,8 +73,8 @@ def spoilt(draw: st.DrawFn, answer: object) -> object:
     answer = copy.deepcopy(answer)
     for path in draw(st.lists(st.sampled_from(list(paths(answer))), max_size=4)):
         *parents, step = path
-        part = producer.dig(answer, *parents)
-        if producer.dig(part, step) is None:  # gone with a part around it
+        part = producer.value_at(answer, *parents)
+        if producer.value_at(part, step) is None:  # gone with a part around it
             continue
         if draw(st.booleans()):
             part[step] = draw(json_values)
@@ -138,11 +138,11 @@ def listening(answers: tuple) -> Listening:
         source,
         GOOD + ODD,
         delay=0.001,
-        sent=Sent(None, stream_created=None),
+        checkpoint=Checkpoint(None, stream_created=None),
         spool=None,
         stream=None,
         clock=producer.Clock(),
-        show=lambda text: None,
+        set_status=lambda text: None,
     )
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 import stream_stock_data as producer
-from helpers.yahoo import HANG, RESET, YahooStandIn, market
+from helpers.yahoo import HANG, RESET, YahooStandIn, chart_of, market
 from stream_stock_data import InvalidQuote, YahooSource, build_tick, parse_timestamp
 
 SYMBOLS = ["AAPL", "^GSPC", "EURUSD=X", "BTC-USD", "BRK-B", "005930.KS", "M&M.NS"]
@@ -72,7 +72,7 @@ def test_fetch_500_symbols_takes_six_batch_requests(source, yahoo):
 
 
 @pytest.mark.parametrize("state", ["REGULAR", "CLOSED"])
-def test_fetch_batch_and_chart_make_the_same_tick(source, yahoo, state):
+def test_batch_and_chart_make_the_same_tick(source, yahoo, state):
     frozen = {symbol: market(symbol, time.time()) | {"marketState": state} for symbol in SYMBOLS}
     frozen["AAPL"]["exchangeDataDelayedBy"] = 15
     yahoo.quote = lambda symbol, now: frozen[symbol]
@@ -115,7 +115,7 @@ def test_fetch_refused_batch_is_tried_again_after_a_while(source, yahoo, monkeyp
     ],
     ids=lambda answer: str(answer)[:40],
 )
-def test_fetch_batch_that_cannot_be_read_counts_as_refused(source, yahoo, caplog, answer):
+def test_batch_that_cannot_be_read_counts_as_refused(source, yahoo, caplog, answer):
     yahoo.respond = failing("batch", (200, answer))
     for _ in range(2):
         assert by_symbol(source.fetch(SYMBOLS)).keys() == set(SYMBOLS)
@@ -135,12 +135,12 @@ def test_fetch_batch_that_cannot_be_read_counts_as_refused(source, yahoo, caplog
     ],
     ids=str,
 )
-def test_fetch_chart_that_cannot_be_read_costs_the_poll_and_drops_no_symbol(source, yahoo, caplog, answer):
+def test_chart_that_cannot_be_read_costs_the_poll_and_drops_no_symbol(source, yahoo, caplog, answer):
     answers = {"batch": (403, "no"), "chart": (200, answer)}
     yahoo.respond = lambda kind, symbols: answers.get(kind)
-    for _ in range(producer.PARKING_MISSES + 1):
+    for _ in range(producer.PARK_AFTER_MISSES + 1):
         assert source.fetch(SYMBOLS) == []
-    assert len([line for line in caplog.messages if "7 failed, trying again next time" in line]) == 4
+    assert len([line for line in caplog.messages if "7 failed, the next poll tries again" in line]) == 4
     yahoo.respond = lambda kind, symbols: None
     assert len(source.fetch(SYMBOLS)) == len(SYMBOLS)
 
@@ -203,8 +203,8 @@ def test_fetch_unknown_symbol_is_named_once_parked_after_three_and_tried_again(
     for _ in range(5):
         assert list(by_symbol(source.fetch(["AAPL", "NOPE"]))) == ["AAPL"]
     assert [line for line in caplog.messages if "NOPE" in line] == [
-        "NOPE: Yahoo knows no such symbol",
-        "NOPE: not found 3 times, asking hourly from now on",
+        "NOPE: Yahoo does not know this symbol",
+        "NOPE: not found 3 times; asking once an hour now",
     ]
     asked = yahoo.requests["chart"]
     source.fetch(["AAPL", "NOPE"])
@@ -225,9 +225,9 @@ def test_fetch_unknown_symbol_is_named_once_parked_after_three_and_tried_again(
 )
 def test_fetch_fault_costs_the_poll_and_drops_no_symbol(source, yahoo, caplog, answer):
     yahoo.respond = failing("batch", answer)
-    for _ in range(producer.PARKING_MISSES + 1):
+    for _ in range(producer.PARK_AFTER_MISSES + 1):
         assert source.fetch(SYMBOLS) == []
-    assert len([line for line in caplog.messages if "trying again next time" in line]) == 4
+    assert len([line for line in caplog.messages if "the next poll tries again" in line]) == 4
     yahoo.respond = lambda kind, symbols: None
     assert len(source.fetch(SYMBOLS)) == len(SYMBOLS)
 
@@ -236,7 +236,7 @@ def test_fetch_empty_charts_never_park_a_symbol(source, yahoo):
     empty = (200, {"chart": {"result": [], "error": None}})
     nothing = (200, {"quoteResponse": {"result": [], "error": None}})
     yahoo.respond = lambda kind, symbols: {"batch": nothing, "chart": empty}.get(kind)
-    for _ in range(producer.PARKING_MISSES + 1):
+    for _ in range(producer.PARK_AFTER_MISSES + 1):
         assert source.fetch(["AAPL"]) == []
     yahoo.respond = lambda kind, symbols: None
     assert list(by_symbol(source.fetch(["AAPL"]))) == ["AAPL"]
@@ -362,6 +362,35 @@ def test_history_5d_starts_each_day_with_the_close_of_the_day_before(source, yah
         assert {quote["previous_close"] for quote in next_day} == {day[-1]["price"]}
         assert len(day) == 390
         assert [quote["volume"] for quote in day] == [100 * n for n in range(1, 391)]
+
+
+@pytest.mark.parametrize(
+    "odd", [None, "12", [], {}, True, 0, -1, float("nan"), 10**400], ids=lambda odd: str(odd)[:9]
+)
+@pytest.mark.parametrize("column", ["timestamp", "open", "high", "low", "close", "volume"])
+def test_bars_from_chart_odd_value_costs_its_own_bar_at_most(column, odd):
+    starts = [1_795_188_000 + 60 * n for n in range(5)]
+    row = market("AAPL", starts[-1] + 60)
+    chart = chart_of(row, starts=list(starts), bars=[market("AAPL", start) for start in starts])
+    columns = chart["indicators"]["quote"][0] | {"timestamp": chart["timestamp"]}
+    columns[column][2] = odd
+    bars = producer.bars_from_chart(chart)
+    if column in ("timestamp", "close"):
+        del starts[2]
+    whole = [bar for bar in bars if bar["timestamp"] > "2026"]  # a start of 0 is a time, if a long past one
+    assert [int(parse_timestamp(bar["timestamp"]).timestamp()) - 59 for bar in whole] == starts
+    assert [bar["price"] for bar in whole] == [
+        market("AAPL", start)["regularMarketPrice"] for start in starts
+    ]
+
+
+@pytest.mark.parametrize("column", ["timestamp", "open", "high", "low", "close", "volume"])
+def test_bars_from_chart_column_that_ends_early_costs_its_own_bars_at_most(column):
+    starts = [1_795_188_000 + 60 * n for n in range(5)]
+    chart = chart_of(market("AAPL", starts[-1] + 60), starts=list(starts), bars=[market("AAPL", 0)] * 5)
+    columns = chart["indicators"]["quote"][0] | {"timestamp": chart["timestamp"]}
+    del columns[column][3:]
+    assert len(producer.bars_from_chart(chart)) == (3 if column in ("timestamp", "close") else 5)
 
 
 def test_history_without_an_answer_says_so_and_returns_the_rest(source, yahoo, caplog):
