@@ -227,8 +227,8 @@ def put_ticks(ticks: list[Tick]) -> list[tuple[Tick, str]]:
                 if not (ticks := [tick for tick in ticks if tick.key in keys]):
                     break
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationException":
-            raise
+        if error.response["Error"]["Code"] != "ValidationException" or re.search(r"\bkeys?\b", str(error)):
+            raise  # wrong keys are the table's fault, because those of a tick are valid here
         if len(ticks) == 1:
             return [(ticks[0], str(error))]
         return [each for tick in ticks for each in put_ticks([tick])]  # find the one that is invalid

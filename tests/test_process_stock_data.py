@@ -456,6 +456,25 @@ def test_lambda_handler_error_that_no_retry_mends_is_raised(process_stock_data, 
         invoke(process_stock_data, encode(make_tick()))
 
 
+def test_lambda_handler_table_with_other_keys_is_raised_and_rejects_no_tick(
+    process_stock_data, ticks_table, bucket
+):
+    ticks_table.client.delete_table(TableName=ticks_table.definition["TableName"])
+    other = {
+        "KeySchema": [
+            {"AttributeName": "symbol", "KeyType": "HASH"},
+            {"AttributeName": "id", "KeyType": "RANGE"},
+        ]
+    }
+    other |= {
+        "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in ("symbol", "id")]
+    }
+    ticks_table.client.create_table(**ticks_table.definition | other)
+    with pytest.raises(ClientError, match="ValidationException"):
+        invoke(process_stock_data, *map(encode, (make_tick("AAPL"), make_tick("MSFT"))))
+    assert bucket.keys() == []
+
+
 # --- Whatever happens --------------------------------------------------------------------------------
 
 

@@ -855,7 +855,8 @@ def test_backfill_stopped_while_it_sends_says_nothing_of_the_stream(tmp_path, ca
     loading = make_producer(tmp_path, stream, ListedSource([], past), clock=clock)
     loading.backfill("60")
     assert (len(stream.ticks), loading.waiting) == (500, 1)
-    assert caplog.messages == ["Not sent: the producer is stopping. Waiting in the spool: 1 ticks"]
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["Not sent: the producer is stopping. Waiting in the spool: 1 ticks"]
 
 
 def test_cycle_price_corrected_under_the_same_time_is_not_sent(tmp_path):

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import stream_stock_data as producer
+from helpers.parts import parts
 from helpers.yahoo import chart_of, market
 from stream_stock_data import CHART_URL, Checkpoint, Producer, YahooSource, parse_timestamp
 
@@ -59,10 +60,10 @@ def chart_answer(row: dict) -> dict:
 
 def paths(answer: object, at: tuple = ()) -> Iterator[tuple]:
     """The paths of all parts of an answer."""
-    parts = (
+    steps = (
         answer.items() if isinstance(answer, dict) else enumerate(answer) if isinstance(answer, list) else ()
     )
-    for step, part in parts:
+    for step, part in steps:
         yield (*at, step)
         yield from paths(part, (*at, step))
 
@@ -167,7 +168,7 @@ def check_contract(tick: dict) -> None:
 
 
 @given(markets())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60 * len(parts(5)), deadline=None)
 def test_run_any_answers_send_valid_ticks_and_every_good_row(answers):
     running = listening(answers)
     running.run(2)
@@ -179,7 +180,7 @@ def test_run_any_answers_send_valid_ticks_and_every_good_row(answers):
 
 
 @given(markets())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30 * len(parts(5)), deadline=None)
 def test_backfill_any_answers_send_valid_ticks_and_every_good_bar(answers):
     loading = listening(answers)
     loading.backfill("5")
