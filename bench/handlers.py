@@ -57,14 +57,12 @@ PROCESS, TREND = ROOT / "lambdas/process_stock_data.py", ROOT / "lambdas/stock_t
 LATENCY = {"dynamodb": 0.005, "s3": 0.030, "sns": 0.020}  # seconds a call
 BATCH, TUTORIAL_BATCH = 500, 2
 DAY, POLLS = 780, 4  # ticks of a symbol: a trading day, one each 30 s; the last of them, a batch each
-ROUNDS = 5  # of what takes less than a second; the best counts, for other work on the machine only slows it
+ROUNDS = 5  # of each short measurement; the best counts, because other work on the machine can only slow it
 
 # us-east-1, US dollars; SNS is left out: it costs the same for both, by the message
 A_WRITE, A_READ, AN_S3_PUT, AN_INVOCATION, A_GB_SECOND = 0.625e-6, 0.125e-6, 5e-6, 0.2e-6, 0.0000166667
 MEMORY_GB = {"ours": 0.25, "tutorial": 0.125}
-A_CPU_GB = (
-    1.769  # Lambda gives a whole CPU to so much memory, and less of it to less: CPU time costs the same
-)
+A_CPU_GB = 1.769  # GB. Lambda gives one whole CPU to this much memory, and a share of it to less, so CPU time costs the same
 
 CHILD = """
 import io, json, pickle, resource, sys, time
@@ -90,7 +88,7 @@ def peak():
     try:
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
-    except OSError:  # not Linux: macOS counts bytes, and not those of the process that forked this one
+    except OSError:  # macOS: it counts bytes, and without those of the parent process
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 seconds = []
@@ -216,7 +214,7 @@ def measure(path: Path | ModuleType, records: list[dict], *, of_trend: bool) -> 
         seconds, _ = run(handler, batches, before_each=before_each if of_trend else None)
         calls, units = wire.calls, (wire.writes, wire.reads)
         billed, cpu = seconds - wire.moto_seconds, 0.0  # one call after the other; CPU at no extra charge
-        if is_ours:  # several at a time: once more, with the answers that moto gave
+        if is_ours:  # makes several calls at a time: run it again with moto's recorded answers
             wire.is_canned = True
             billed, cpu = run(handler, batches)
     gb_seconds = cpu * A_CPU_GB + max(billed - cpu, 0) * MEMORY_GB["ours" if is_ours else "tutorial"]

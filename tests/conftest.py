@@ -46,7 +46,7 @@ def project(tmp_path, quick_cli) -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def set_up_once(tmp_path_factory, quick_cli) -> Path:
-    """A folder with MiniStack's state after one set-up, and what that said; one worker makes it."""
+    """A folder with MiniStack's state after one set-up, and the set-up's output. One worker makes it."""
     folder = tmp_path_factory.getbasetemp().parent / "set_up_once"
     with FileLock(f"{folder}.lock"):
         if not (folder / "said").exists():
@@ -73,7 +73,7 @@ def own_deployed(tmp_path, quick_cli, set_up_once) -> Iterator[Project]:
 
 @pytest.fixture(scope="session")
 def journey(tmp_path_factory, quick_cli) -> Journey:
-    """What came of the scripts on moto's server; tests that ask for it are in the xdist_group "journey"."""
+    """The results of the scripts on moto's server. Tests that use it belong to the xdist_group "journey"."""
     with moto_account(tmp_path_factory.mktemp("journey"), quick_cli) as project:
         return travel(project)
 
@@ -93,7 +93,7 @@ def offline(copy, tmp_path) -> Project:
 
 @pytest.fixture
 def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials and a region that are nobody's."""
+    """Made-up credentials and a region."""
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -104,7 +104,7 @@ def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[time_machine.Coordinates]:
-    """The time, which stands still at NOW; sleeping moves it on at once."""
+    """A clock that stands still at NOW. A sleep moves it on at once."""
     with time_machine.travel(NOW, tick=False) as traveller:
         monkeypatch.setattr(time, "sleep", traveller.shift)
         yield traveller
@@ -112,7 +112,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[time_machine.Coordinates]
 
 @pytest.fixture
 def faults() -> Iterator[FaultyAws]:
-    """The way from botocore to moto, on which calls can fail."""
+    """The path from botocore to moto, on which calls can fail."""
     with FaultyAws().installed() as faulty:
         yield faulty
 
@@ -121,7 +121,7 @@ def faults() -> Iterator[FaultyAws]:
 def mocked_aws(
     aws_credentials: None, clock: time_machine.Coordinates, faults: FaultyAws, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """AWS as moto makes it."""
+    """AWS, played by moto."""
     monkeypatch.setattr(botocore.session, "create_loader", lambda *paths: LOADER)
     with mock_aws():
         yield

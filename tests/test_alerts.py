@@ -144,7 +144,7 @@ def test_queue_that_exists_keeps_its_policy_and_is_kept(topic):
         "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT_ID}:root"},
     }
     theirs |= {"Action": "sqs:ReceiveMessage", "Resource": QUEUE_ARN}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": theirs})  # not in a list: as valid
+    policy = json.dumps({"Version": "2012-10-17", "Statement": theirs})  # valid without a list too
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     for _ in range(2):
         topic.succeed("alerts.sh", "subscribe", "sqs", QUEUE_ARN)
@@ -158,7 +158,7 @@ def test_queue_that_exists_keeps_its_policy_and_is_kept(topic):
     assert not sqs.list_queue_tags(QueueUrl=url).get("Tags")
 
 
-# The emulator confirms every mail and has no sandbox: here AWS's own answers take the place of its.
+# The emulator confirms every e-mail and has no sandbox, so these tests put AWS's own answers in front of it.
 AWS_ANSWERS = """
 *get-sms-sandbox-account-status*) echo True; exit ;;
 *list-sms-sandbox-phone-numbers*15550100200*) echo Verified; exit ;;

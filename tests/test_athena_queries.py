@@ -73,7 +73,7 @@ def test_query_file_is_one_statement_of_athenas_sql_that_says_what_it_answers(fi
     declared = re.findall(r"^-- Parameters: (.*)$", text, re.MULTILINE)
     names = declared[0].split(", ") if declared else []
     assert all(re.fullmatch(r"[a-z_]+(=\d+)?", name) for name in names)
-    assert text.count("?") == len(names)  # the console asks for each question mark, wherever it stands
+    assert text.count("?") == len(names)  # the console asks for each question mark, even one in a comment
 
 
 def test_archive_repeats_lines_and_the_view_gives_each_tick_once_as_fetched_last(archive, athena):

@@ -38,7 +38,7 @@ GLOBAL = {
 }
 ABSENT = "ResourceNotFoundException NoSuchBucket NotFound NoSuchEntity EntityNotFoundException"
 ABSENT += " InvalidRequestException"
-# An `aws` of an account with nothing in it.
+# An `aws` whose account is empty.
 EMPTY = f"""#!/bin/sh
 echo "$*" >>"$AWS_CALL_LOG"
 case "$*" in

@@ -59,7 +59,7 @@ def test_after_set_up_all_is_well_and_a_check_that_fails_says_so_while_the_other
         "mapping of",
     ):
         assert any(line.startswith(f"ok     {kind} ") for line in lines), kind
-    # What the emulator does not know is said, and no hindrance.
+    # The doctor says what the emulator does not know, and goes on.
     assert [line for line in lines if line.startswith("?")] == [
         line for line in lines if "sms-sandbox" in line
     ]

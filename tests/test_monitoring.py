@@ -230,7 +230,7 @@ def test_interrupted_at_any_call_and_run_again_it_is_complete(unwatched):
     for step in STEPS:
         lost_answer = {"AWS_FAIL_AFTER": "1"} if step % 2 else {}
         first = unwatched.run("monitoring.sh", *arguments, AWS_FAIL_AT=str(step), **lost_answer)
-        if first.returncode == 0:  # that call was to fail anyway, with the very error
+        if first.returncode == 0:  # that call had to fail anyway, with the same error
             assert lost_answer, step
         else:
             assert "injected" in first.stderr

@@ -65,7 +65,7 @@ WITHOUT_ARN = {
 
 def render(name: str) -> dict:
     policy = rendered(f"scripts/policies/{name}", VALUES)
-    # A queue may have a policy already: the file is the statement that is added to it.
+    # The file for a queue is one statement, because the queue may have a policy already.
     return policy if "Statement" in policy else {"Version": "2012-10-17", "Statement": [policy]}
 
 

@@ -579,7 +579,7 @@ def test_lambda_handler_under_any_schedule_keeps_every_record_once(
             assert f"/dt={line['timestamp'][:10]}/" in key
             newest[identity] = max(newest.get(identity, line), line, key=lambda each: each["fetched_at"])
     assert set(newest) == set(schedule.ticks)
-    if not discarded:  # else a batch came late, perhaps after a later fetch of the same quote
+    if not discarded:  # a batch that came late may have replaced a later fetch of the same quote
         last = {identity: ticks[-1]["fetched_at"] for identity, ticks in schedule.ticks.items()}
         assert {identity: item["fetched_at"] for identity, item in items.items()} == last
         assert {identity: line["fetched_at"] for identity, line in newest.items()} == last

@@ -207,7 +207,7 @@ def test_kept_state_is_one_runs_at_a_time_and_comes_back_without_repeating_an_al
         assert second.stop(signal.SIGHUP) == 0, second.text
 
     assert "The dashboard is at" not in second.text
-    assert "did not come through" not in second.text  # every tick of the second run was judged, too
+    assert "did not come through" not in second.text  # every tick of the second run was judged
     assert count > int(stored)
     assert not set(alerts_in(first.text)) & set(alerts_in(second.text))
     sent = {alert["timestamp"]["S"][11:23] for alert in alerts if alert["status"]["S"] == "sent"}

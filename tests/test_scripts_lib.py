@@ -13,7 +13,7 @@ from helpers.checkout import ROOT
 SCRIPTS = ROOT / "scripts"
 LIB = {str(path.relative_to(SCRIPTS / "lib").with_suffix("")): path for path in SCRIPTS.glob("lib/*/*.sh")}
 COMMANDS = {path.name: path for path in SCRIPTS.glob("*.sh") if path.name != "common.sh"}
-# Where a command may stand, which is not where a label of a case stands.
+# A command may stand here; a label of a case may not.
 COMMAND = r"(?:^ *{0}(?![\w)-])|(?:[({{;|!]|&&|\b(?:do|then|else|until|while|if)) *{0}(?![\w-]))"
 
 

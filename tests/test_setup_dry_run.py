@@ -42,7 +42,7 @@ def test_dry_run_of_an_empty_account_prints_the_set_up_and_changes_nothing(proje
     assert snapshot(project) == {}
     assert not list(project.folder.glob(".local/unfinished/*"))
 
-    # All but the mappings, which name what AWS makes up, is made by running what was printed.
+    # Running the printed commands makes all but the mappings, which need names that only AWS knows.
     end = text.index("# aws", text.index(" lambda create-function"))
     subprocess.run(
         ["bash", "-euc", text[:end]],

@@ -559,7 +559,7 @@ def test_checkpoint_history_is_judged_by_the_spans_loaded_not_by_the_newest_quot
     assert [n for n in range(12) if checkpoint.has(history[n])] == [1, 2, 3, 8, 9, 10]
     checkpoint.add(history[2:6])
     assert [n for n in range(12) if checkpoint.has(history[n])] == [1, 2, 3, 4, 5, 8, 9, 10]
-    checkpoint.add([history[0], history[9]])  # one answer, that had no bars between
+    checkpoint.add([history[0], history[9]])  # one answer, without bars in between
     assert all(checkpoint.has(tick) for tick in history[:11])
     assert checkpoint.spans == {"AAPL": [[history[0]["timestamp"], history[10]["timestamp"]]]}
 
@@ -607,7 +607,7 @@ def test_run_a_thousand_polls_stay_on_the_grid(tmp_path):
             return []
 
     make_producer(tmp_path, FakeStream(), Source([]), clock=clock).run(1000)
-    # Within the floats' own precision, not within a tolerance that grows.
+    # The error is that of one float, and does not grow.
     assert starts == pytest.approx([1000.1 + 30 * n for n in range(1000)], rel=0, abs=1e-9)
 
 

@@ -197,7 +197,7 @@ def test_terminal_shows_progress_and_the_next_poll_but_a_pipe_does_not(tmp_path)
         while part := os.read(ours, 65536):
             shown += part
     except OSError:
-        pass  # Linux's way to say that the other side has closed the terminal
+        pass  # on Linux: the other side has closed the terminal
     os.close(ours)
     assert process.wait() == 0
     for text in (b"Loading history", b"next poll", b"Would send AAPL", b"Finished after 2 polls"):
@@ -411,7 +411,7 @@ class FaultyMarket:
         self._second = dict.fromkeys(self.symbols, 1_700_000_000)
 
     def respond(self, kind: str, symbols: list[str]) -> object:
-        if kind == "chart":  # a quote of it would be missing in `served`
+        if kind == "chart":  # `served` would lack its quote
             return 200, {"chart": {"result": [], "error": None}}
         if self.calm or kind not in ("batch", "crumb"):
             return None if kind != "batch" else self.rows(symbols)
@@ -501,7 +501,7 @@ def test_fault_run_every_fetched_quote_arrives_in_order_and_once(tmp_path, kines
         assert arrived.setdefault(key, tick) == tick, "two different ticks under one symbol and timestamp"
     seconds = {(symbol, epoch(timestamp)) for symbol, timestamp in arrived}
     assert seconds <= allowed
-    # What only a poll in hand brought may have come before, and so stand for an expected one that is older.
+    # A quote of the poll in hand may have come before, and stand for an older one that is expected.
     assert not [key for key in expected - seconds if not superseded(key, faulty.served, in_hand)]
     for symbol in faulty.symbols:
         times = [timestamp for of, timestamp in arrived if of == symbol]

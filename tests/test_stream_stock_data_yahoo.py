@@ -19,7 +19,7 @@ SYMBOLS = ["AAPL", "^GSPC", "EURUSD=X", "BTC-USD", "BRK-B", "005930.KS", "M&M.NS
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory):
     # yfinance keeps one session a process, so one stand-in serves all tests of the module. A session that
-    # another module has left knows nothing of it.
+    # another module has left does not use it.
     with YahooStandIn(tmp_path_factory.mktemp("yahoo")) as yahoo, pytest.MonkeyPatch.context() as patch:
         for name, value in yahoo.environment.items():
             patch.setenv(name, value)
@@ -263,7 +263,7 @@ def test_fetch_rate_limit_ends_the_poll_keeps_its_quotes_and_pauses(source, yaho
     quotes = source.fetch(symbols)
     yahoo.latency = 0
     assert 0 < len(quotes) < len(symbols)
-    # The client itself tries each of those under way twice; the rest of the 51 is not asked for.
+    # The client sends each request under way twice. The rest of the 51 are never sent.
     assert yahoo.requests["batch"] < 51
     yahoo.requests.clear()
     assert source.fetch(symbols) == []
@@ -377,7 +377,7 @@ def test_bars_from_chart_odd_value_costs_its_own_bar_at_most(column, odd):
     bars = producer.bars_from_chart(chart)
     if column in ("timestamp", "close"):
         del starts[2]
-    whole = [bar for bar in bars if bar["timestamp"] > "2026"]  # a start of 0 is a time, if a long past one
+    whole = [bar for bar in bars if bar["timestamp"] > "2026"]  # a start of 0 is a valid time, long past
     assert [int(parse_timestamp(bar["timestamp"]).timestamp()) - 59 for bar in whole] == starts
     assert [bar["price"] for bar in whole] == [
         market("AAPL", start)["regularMarketPrice"] for start in starts

@@ -130,7 +130,7 @@ def as_frame(ticks: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def query_with_duckdb(name: str, ticks: list[dict[str, Any]], folder: Path, *parameters: str) -> pd.DataFrame:
-    """The result of athena/NAME.sql over these ticks, in a moment: without an emulator."""
+    """The result of athena/NAME.sql over these ticks. It is quick, because it needs no emulator."""
     days: dict[str, list[str]] = {}
     for tick in ticks:
         days.setdefault(tick["timestamp"][:10], []).append(json.dumps(tick) + "\n")
@@ -169,7 +169,7 @@ class Athena:
             self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
 
     def rows(self, sql: str, *parameters: str) -> pd.DataFrame:
-        """The result of a query of Athena's SQL, as text; empty cells are empty texts."""
+        """The result of a query in Athena's SQL, as text. An empty cell is an empty text."""
         started = self.athena.start_query_execution(
             QueryString=translate(sql, list(parameters)),
             QueryExecutionContext={"Database": DATABASE},

@@ -30,7 +30,7 @@ class Killed(Exception):
 
 
 class FaultyAws:
-    """Decides on each request whether it fails, and how.
+    """Decides for each request whether it fails, and how.
 
     `plan` takes the operation, the request's body and how often this very request has come, and names the
     fault, or gives None:
@@ -92,7 +92,7 @@ class FaultyAws:
 
 
 def seeded(seed: float, faults: dict[str, float]) -> Callable[[str, bytes, int], str | None]:
-    """A plan that fails requests by chance, the same ones whatever the order in which threads send them."""
+    """A plan that fails requests at random: the same ones in whatever order the threads send them."""
 
     def plan(operation: str, body: bytes, count: int) -> str | None:
         digest = sha256(f"{seed}/{operation}/{count}/".encode() + body).digest()
@@ -107,7 +107,7 @@ def seeded(seed: float, faults: dict[str, float]) -> Callable[[str, bytes, int],
 
 
 def refuse(service: str, request: AWSPreparedRequest, fault: str) -> AWSResponse:
-    """The answer of a service that throttles, has an error of its own, denies access or finds a fault."""
+    """The answer of a service that throttles, fails, denies access or finds the request invalid."""
     status, code = {
         "throttled": THROTTLED[service],
         "error": (500, "InternalServerError"),

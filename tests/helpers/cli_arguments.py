@@ -1,4 +1,4 @@
-"""Prints what an AWS CLI, v1 or v2, takes for some commands, as JSON; run by the Python that has its modules.
+"""Prints as JSON the flags that an AWS CLI, v1 or v2, takes. Run it with the Python that has its modules.
 
 usage: python cli_arguments.py < JSON list of "SERVICE OPERATION" and "SERVICE wait STATE"
 

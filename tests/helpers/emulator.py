@@ -1,4 +1,4 @@
-"""A MiniStack of one's own for a test: real processes and sockets on loopback, IAM enforced."""
+"""A MiniStack for one test: real processes and sockets on loopback, with IAM enforced."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ACCOUNT_ID = "000000000000"
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on now."""
+    """A free TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def aws_environment(endpoint: str | None = None) -> dict[str, str]:
-    """The environment of this process without any AWS setting of its own, and with the emulator's."""
+    """The environment of this process, with the emulator's AWS settings instead of its own."""
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -49,7 +49,7 @@ def aws_environment(endpoint: str | None = None) -> dict[str, str]:
 
 @contextmanager
 def ministack(directory: Path, *, enforce_iam: bool = True, keep: bool = False) -> Iterator[str]:
-    """Run MiniStack with its files under `directory`; yields its endpoint URL and ends it afterwards.
+    """Run MiniStack with its files under `directory`. Yields its endpoint URL, and ends it afterwards.
 
     With `keep` it goes on from the state that it finds there, and leaves its own there at the end.
     """
@@ -79,7 +79,7 @@ def ministack(directory: Path, *, enforce_iam: bool = True, keep: bool = False) 
 
 
 def wait_until_it_answers(url: str, process: subprocess.Popen, log: Path) -> None:
-    """Wait for a server that has just been started; fails with its log when it ends or takes a minute."""
+    """Wait until a new server answers. If it ends or takes a minute, raise RuntimeError with its log."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -56,7 +56,7 @@ LEAVES_TRACES = {"get-object", "invoke", "--cli-connect-timeout", "--cli-read-ti
 
 
 def serve(address: str) -> None:
-    """Accept commands on the Unix socket `address` until killed; each goes to a worker that is idle."""
+    """Accept commands on the Unix socket `address` until killed. An idle worker runs each of them."""
     import awscli.clidriver
 
     driver = awscli.clidriver.create_clidriver()
@@ -66,7 +66,7 @@ def serve(address: str) -> None:
         driver.session.create_client(service, region_name="us-east-1")
         driver._get_command_table()["s3api" if service == "s3" else service]._get_command_table()
     gc.collect()
-    gc.freeze()  # what is never looked at again is shared with the workers
+    gc.freeze()  # the workers share this memory, because the collector no longer touches it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
@@ -88,7 +88,7 @@ def serve(address: str) -> None:
 
 
 def _start_worker(driver: object, selector: selectors.BaseSelector) -> socket.socket:
-    """Fork a process that runs the commands whose connections it is sent, and says when it is idle."""
+    """Fork a worker. It gets connections, runs the command of each, and says when it is idle."""
     here, there = socket.socketpair()
     if os.fork() == 0:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -106,7 +106,7 @@ def _start_worker(driver: object, selector: selectors.BaseSelector) -> socket.so
 
 
 def _run(driver: object, connection: socket.socket) -> bool:
-    """Run the command that comes on a connection; returns whether another one can be run after it."""
+    """Run the command of a connection. Returns whether this worker can run another one."""
     header, descriptors, _, _ = socket.recv_fds(connection, 8, 3)
     size, body = int.from_bytes(header, "big"), b""
     while len(body) < size:
@@ -115,7 +115,7 @@ def _run(driver: object, connection: socket.socket) -> bool:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    driver.session._credentials = None  # those of the environment before
+    driver.session._credentials = None  # they belong to the environment of the last command
     driver.session._session_instance_vars.clear()
     for standard, descriptor in enumerate(descriptors):
         os.dup2(descriptor, standard)
@@ -129,9 +129,9 @@ def _run(driver: object, connection: socket.socket) -> bool:
         try:
             stream.flush()
         except OSError:
-            can_go_on = False  # what nobody took would come with the next command
+            can_go_on = False  # the rest of this input would reach the next command
     nothing = os.open(os.devnull, os.O_RDWR)
-    for standard in range(3):  # who reads the output waits for its end
+    for standard in range(3):  # the reader of the output waits until it is closed
         os.dup2(nothing, standard)
     os.close(nothing)
     with contextlib.suppress(OSError), connection:
@@ -141,13 +141,13 @@ def _run(driver: object, connection: socket.socket) -> bool:
 
 @contextlib.contextmanager
 def fast_aws(directory: Path) -> Iterator[Path]:
-    """Yields a folder to put first on the PATH; its `aws` works as long as the context is open."""
-    from helpers.emulator import aws_environment  # here, since the server below runs this file alone
+    """Yields a folder to put first on the PATH. Its `aws` works as long as the context is open."""
+    from helpers.emulator import aws_environment  # here, because the server below runs this file alone
 
     folder = directory / "fast-aws"
     folder.mkdir(parents=True)
     address = str(folder / "socket")
-    (folder / "python").symlink_to(sys.executable)  # whose own path may have a space, which #! cannot take
+    (folder / "python").symlink_to(sys.executable)  # its own path may hold a space, which #! cannot take
     (folder / "aws").write_text(CLIENT.format(python=folder / "python", address=address))
     (folder / "aws").chmod(0o755)
     process = subprocess.Popen([sys.executable, __file__, address], env=aws_environment())

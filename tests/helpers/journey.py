@@ -48,14 +48,14 @@ WHERE_MOTO_DIFFERS = """
 
 @dataclass
 class Journey:
-    """The steps of the journey by name, what was there after some of them, and all commands of the CLI."""
+    """The steps of the journey by name, the resources after some of them, and all commands of the CLI."""
 
     steps: dict[str, subprocess.CompletedProcess] = field(default_factory=dict)
     there: dict[str, dict[str, object]] = field(default_factory=dict)
     commands: list[list[str]] = field(default_factory=list)
 
     def go(self, name: str, project: Project, script: str, *arguments: str, **settings: str) -> None:
-        """Run a script as the next step, and note its commands, also those that a dry run only prints."""
+        """Run a script as the next step. Note its commands, even those that a dry run only prints."""
         done = self.steps[name] = project.run(script, *arguments, **SUBSCRIBERS | settings)
         for line in project.calls.read_text().splitlines():
             if " configure " not in f" {line} " and "--version" not in line:
@@ -141,7 +141,7 @@ def travel(project: Project) -> Journey:
 
 
 def monitoring(project: Project) -> dict[str, object]:
-    """What the scripts make beside the pipeline itself; what is absent is left out."""
+    """What the scripts make besides the pipeline. Only what exists is in the result."""
     found = {
         "alarms": project.client("cloudwatch").describe_alarms()["MetricAlarms"],
         "trails": project.client("cloudtrail").describe_trails()["trailList"],

@@ -27,7 +27,7 @@ PRICES = [190.25, 190.5, 190.4, 190.1, 189.8] * 4 + [202.75]
 
 
 def make_ticks() -> list[dict]:
-    """A tick each 30 s from the opening of the market on."""
+    """One tick every 30 s, starting when the market opens."""
     ticks = []
     for number, price in enumerate(PRICES):
         moment = OPENED_AT + timedelta(seconds=30 * number)

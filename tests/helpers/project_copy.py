@@ -1,4 +1,4 @@
-"""A copy of the project whose scripts run as a user runs them, and what they made of an AWS account."""
+"""A copy of the project, whose scripts run as a user runs them, and a view of the account that they fill."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Project:
         return done
 
     def put_in_front_of_aws(self, cases: str) -> None:
-        """Put an `aws` first on the PATH: what `cases` of shell say, else what the next one ($AWS) does."""
+        """Put an `aws` first on the PATH. It does what the shell `cases` say, else what the next `aws` ($AWS) does."""
         folder = self.folder / "front"
         folder.mkdir()
         behind = shutil.which("aws", path=self.environment["PATH"])
@@ -86,14 +86,14 @@ def account(folder: Path, quick_cli: Path, *, keep: bool = False) -> Iterator[Pr
 
 @contextmanager
 def account_like(kept: Path, folder: Path, quick_cli: Path) -> Iterator[Project]:
-    """The project with a MiniStack of its own that begins with the state kept in another folder."""
+    """The project with its own MiniStack, which starts from the state kept in another folder."""
     shutil.copytree(kept / "ministack", folder / "ministack")
     with account(folder, quick_cli, keep=True) as project:
         yield project
 
 
 def snapshot(project: Project) -> dict[str, object]:
-    """Everything of the project as AWS describes it, without ids and dates; what is absent is left out."""
+    """All resources of the project as AWS describes them, without ids and dates."""
     client = project.client
     kinesis, dynamodb, s3, sns = map(client, ("kinesis", "dynamodb", "s3", "sns"))
     iam, awslambda, logs = map(client, ("iam", "lambda", "logs"))

@@ -52,7 +52,7 @@ def market(symbol: str, now: float) -> dict:
 
 
 def one_minute_bars(symbol: str, now: float, days: int) -> tuple[list[int], list[dict]]:
-    """Starts and bars of the last `days` days, 390 bars each from 14:30 UTC."""
+    """Start times and bars of the last `days` days: 390 bars a day, from 14:30 UTC on."""
     starts: list[int] = []
     for back in reversed(range(days)):
         opening = (int(now) // DAY - back) * DAY + 14 * 3600 + 1800
@@ -88,7 +88,7 @@ def chart_of(row: dict, *, starts: list[int], bars: list[dict]) -> dict:
             "regularMarketVolume": row["regularMarketVolume"],
             "chartPreviousClose": row["regularMarketPreviousClose"],
             "currentTradingPeriod": periods,
-            # what the client's own Ticker.history wants besides
+            # the client's own Ticker.history needs these too
             "instrumentType": "EQUITY",
             **zone,
             "priceHint": 2,
@@ -101,7 +101,7 @@ def chart_of(row: dict, *, starts: list[int], bars: list[dict]) -> dict:
 
 
 class YahooStandIn:
-    """The stand-in; set its attributes at any time to change what it answers.
+    """The stand-in. Set its attributes at any time to change what it answers.
 
     quote: (symbol, epoch seconds) to a row of the batch endpoint, or None for an unknown symbol.
     respond: (kind, symbols) to None for the usual answer, else (status, body), RESET or HANG; kind is cookie,
@@ -173,13 +173,13 @@ class YahooStandIn:
             while await self._answer(host, reader, writer):
                 pass
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client went away, or the stand-in is being closed
+            pass  # the client has gone, or the stand-in is closing
         finally:
             self.tunnels -= 1
             writer.transport.abort()
 
     async def _answer(self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Answer one request; False when the connection is to be cut."""
+        """Answer one request. False if the connection must be cut."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         length = [line[15:] for line in head.lower().split("\r\n") if line.startswith("content-length:")]
         if length:
