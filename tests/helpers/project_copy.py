@@ -51,7 +51,7 @@ class Project:
         return done
 
     def put_in_front_of_aws(self, cases: str) -> None:
-        """Put an `aws` first on the PATH. It does what the shell `cases` say, else what the next `aws` ($AWS) does."""
+        """Put an `aws` first on the PATH. It runs the shell `cases`, else the next `aws` on the PATH ($AWS)."""
         folder = self.folder / "front"
         folder.mkdir()
         behind = shutil.which("aws", path=self.environment["PATH"])
