@@ -62,7 +62,7 @@ ROUNDS = 5  # of each short measurement; the best counts, because other work on 
 # us-east-1, US dollars; SNS is left out: it costs the same for both, by the message
 A_WRITE, A_READ, AN_S3_PUT, AN_INVOCATION, A_GB_SECOND = 0.625e-6, 0.125e-6, 5e-6, 0.2e-6, 0.0000166667
 MEMORY_GB = {"ours": 0.25, "tutorial": 0.125}
-# Lambda gives one whole CPU to this much memory, and a share of it to less. So CPU time always costs the same.
+# Lambda gives one CPU to this much memory, and a share of one to less. So CPU time always costs the same.
 A_CPU_GB = 1.769
 
 CHILD = """

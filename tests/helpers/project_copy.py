@@ -51,7 +51,7 @@ class Project:
         return done
 
     def put_in_front_of_aws(self, cases: str) -> None:
-        """Put an `aws` first on the PATH. It runs the shell `cases`, else the next `aws` on the PATH ($AWS)."""
+        """Put an `aws` first on the PATH. It runs the shell `cases`, else the next `aws` ($AWS)."""
         folder = self.folder / "front"
         folder.mkdir()
         behind = shutil.which("aws", path=self.environment["PATH"])
