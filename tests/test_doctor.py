@@ -161,7 +161,7 @@ def test_subscribers_whom_no_alert_can_reach_are_named(deployed, tmp_path):
 
 
 def test_bad_settings_are_all_named_and_the_account_is_left_for_later(offline):
-    (offline.folder / ".env").write_text("STREM_NAME=x\nAWS_REGION=eu-west-1\nSMA_LONG=30\nMY_OWN=1\n")
+    (offline.folder / ".env").write_text("\ufeffSTREM_NAME=x\nAWS_REGION=eu-west-1\nSMA_LONG=30\nMY_OWN=1\n")
     settings = {"STREAM_NAME": "a b", "TABLE_NAME": "t\u200bable", "SMA_LONG": "40"}
     status, lines = doctor(offline, **settings)
     assert status == 1

@@ -326,6 +326,15 @@ def test_venv_is_installed_only_while_it_is_whole_in_its_place_and_up_to_date(ch
     assert not is_installed(checkout)
 
 
+@pytest.mark.parametrize(
+    ("price", "printed"), [("1.08345", "1.08345"), ("7.213123E-4", "0.0007213123"), ("1234.5", "1,234.50")]
+)
+def test_describe_prints_a_price_with_all_its_decimals(price, printed):
+    describe = load_module("scripts/lib/local/watch.py").describe
+    tick = {"symbol": "X", "price": price, "change_percent": "0", "timestamp": "2026-11-20T15:58:22.123Z"}
+    assert f" {printed} " in describe(tick)
+
+
 # --- Yahoo or simulated ---------------------------------------------------------------------------
 
 

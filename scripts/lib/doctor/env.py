@@ -13,7 +13,8 @@ from pathlib import Path
 
 ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=[ \t]*(.*?)[ \t]*(?:[ \t]#.*)?$", re.MULTILINE)
 
-given = {name: value.strip("\"'") for name, value in ASSIGNMENT.findall(Path(sys.argv[1]).read_text("utf-8"))}
+lines = Path(sys.argv[1]).read_text("utf-8-sig")  # an editor of Windows puts a BOM first
+given = {name: value.strip("\"'") for name, value in ASSIGNMENT.findall(lines)}
 known = {"STOCK_SYMBOL", *re.findall(r"^#? ?([A-Z_]+)=", Path(sys.argv[2]).read_text("utf-8"), re.MULTILINE)}
 for name, value in given.items():
     close = difflib.get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.8)

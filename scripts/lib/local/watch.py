@@ -28,6 +28,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+from stream_stock_data import amount
+
 QUEUE_NAME = "stock-alerts-printed"
 ROUND_SECONDS = 0.25
 STALL_SECONDS = 60  # after the producer has ended: how long without progress is too long
@@ -174,7 +177,7 @@ class Watch:
 
 def describe(tick: dict[str, str]) -> str:
     """One line for a tick in the table."""
-    price = f"{float(tick['price']):,.2f}" if float(tick["price"]) >= 1 else tick["price"]
+    price = amount(float(tick["price"]))
     volume = f"  volume {int(tick['volume']):,}" if "volume" in tick else ""
     return (
         f"stored  {tick['timestamp'][11:23]}  {tick['symbol']:<8} {price:>10} {tick.get('currency', ''):<3}"
