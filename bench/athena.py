@@ -79,7 +79,7 @@ def write_ours(lines: list[str], folder: Path) -> None:
 
 
 def write_parquet(folder: Path) -> None:
-    """The SELECT of the export, in as many buckets as the table has."""
+    """The SELECT of the export, in as many buckets as the table has, each in no order, as Athena writes them."""
     export = sqlglot.parse_one((ROOT / "athena/export_parquet.sql").read_text(), read="athena")
     select = translate(export.expression.sql(dialect="athena"), [f"'{DAY}'", f"'{DAY}'"])
     source = f"read_json_auto('{folder}/raw-data/*/*.gz', hive_types = {{'dt': VARCHAR}})"
@@ -89,7 +89,8 @@ def write_parquet(folder: Path) -> None:
         connection.execute(f"CREATE TABLE ticks AS {select}")
         for bucket in range(50):
             connection.execute(
-                f"COPY (SELECT * FROM ticks WHERE hash(symbol) % 50 = {bucket})"
+                f"COPY (SELECT * FROM ticks WHERE hash(symbol) % 50 = {bucket}"
+                " ORDER BY hash(symbol, timestamp))"
                 f" TO '{folder}/parquet/{bucket:02}.parquet' (FORMAT parquet, CODEC zstd)"
             )
 

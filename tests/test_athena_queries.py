@@ -275,6 +275,32 @@ def test_sma_crossovers_of_small_prices_equal_the_exact_reference(tmp_path):
                 assert row[column] == pytest.approx(float(exact), rel=0, abs=0.501 * last_digit)
 
 
+# Values for the parameters that the queries declare; the others have their defaults.
+VALUES = {"symbol": "'AAPL'", "other": "'MSFT'", "days": DAYS}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for file in FILES if file.stem not in ("stock_ticks", "export_parquet")],
+    ids=lambda file: file.stem,
+)
+def test_query_that_meets_an_unknown_time_zone_answers_and_counts_in_utc(file, tmp_path):
+    ticks = [
+        make_line(minute, symbol=symbol, price=100 + minute % 7)
+        for symbol in ("AAPL", "MSFT")
+        for minute in range(60)
+    ]
+    ticks[59]["exchange_timezone"] = "Mars/Phobos"
+    declared = re.search(r"^-- Parameters: (.*)$", file.read_text(), re.MULTILINE)
+    names = [name.partition("=") for name in declared[1].split(", ")]
+    rows = query_with_duckdb(
+        file.stem, ticks, tmp_path, *(VALUES.get(name, default) for name, _, default in names)
+    )
+    if file.stem == "latest_quotes":
+        aapl = rows[rows["symbol"] == "AAPL"].iloc[0]
+        assert aapl["exchange_time"] == aapl["quoted_at"]
+
+
 @pytest.mark.parametrize("price", SMALL_PRICES.values())
 def test_backtest_of_small_prices_trades_at_the_crossovers(tmp_path, price):
     prices = prices_around(price, 200, rng=random.Random(0))
@@ -351,9 +377,12 @@ def test_plain_queries_on_the_table_work(athena, sql, rows):
     assert len(athena.rows(sql)) >= rows
 
 
-def test_export_writes_parquet_sorted_by_symbol_that_holds_the_same_ticks(archive, tmp_path):
+def test_export_in_files_by_symbol_holds_the_same_ticks_and_asks_for_no_order(archive, tmp_path):
     export = sqlglot.parse_one((ROOT / "athena/export_parquet.sql").read_text(), read="athena")
     days = sorted(archive.ticks["timestamp"].dt.strftime("%Y-%m-%d").unique())
+    assert "bucketed_by = ARRAY['symbol']" in (ROOT / "athena/export_parquet.sql").read_text()
+    # https://docs.aws.amazon.com/athena/latest/ug/ctas-considerations-limitations.html
+    assert export.expression.args.get("order") is None  # Athena would ignore it
     select = translate(export.expression.sql(dialect="athena"), [f"'{days[0]}'", f"'{days[1]}'"])
     for key, body in archive.objects.items():
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
@@ -365,6 +394,7 @@ def test_export_writes_parquet_sorted_by_symbol_that_holds_the_same_ticks(archiv
     with duckdb.connect() as connection:
         connection.execute(f"COPY ({select}) TO '{tmp_path}/ticks.parquet' (FORMAT parquet, CODEC zstd)")
         rows = connection.execute(f"SELECT symbol, timestamp, price FROM '{tmp_path}/ticks.parquet'").df()
+    rows = rows.sort_values(["symbol", "timestamp"], ignore_index=True)
     expected = archive.ticks[archive.ticks["timestamp"].dt.strftime("%Y-%m-%d").isin(days[:2])]
     assert 0 < len(expected) < len(archive.ticks)
     assert list(rows["symbol"]) == list(expected["symbol"])

@@ -54,14 +54,22 @@ def translate(sql: str, parameters: list[str]) -> str:
 
 def _to_duckdb(node: exp.Expression) -> exp.Expression:
     """Translates what sqlglot leaves as it is, and what differs between Athena and the emulator."""
-    if isinstance(node, exp.Anonymous) and node.name.lower() == "at_timezone":
+    if _is_at_timezone(node):
         instant, zone = node.expressions
         return exp.AtTimeZone(this=instant, zone=zone)
+    if isinstance(node, exp.Try) and _is_at_timezone(node.this):  # DuckDB's TRY does not catch an unknown zone
+        instant, zone = node.this.expressions
+        known = exp.case().when(zone.isin(query="SELECT name FROM pg_timezone_names()"), zone)
+        return exp.AtTimeZone(this=instant, zone=known)
     if isinstance(node, exp.CurrentDate):  # Athena's day is in UTC, DuckDB's in this machine's time zone
         return sqlglot.parse_one("CAST(current_timestamp AT TIME ZONE 'UTC' AS DATE)", read="duckdb")
     if isinstance(node, exp.Table) and node.name == TABLE:
         return _typed_table(node.alias_or_name)
     return node
+
+
+def _is_at_timezone(node: exp.Expression) -> bool:
+    return isinstance(node, exp.Anonymous) and node.name.lower() == "at_timezone"
 
 
 def _typed_table(alias: str) -> exp.Expression:
