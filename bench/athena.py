@@ -52,7 +52,7 @@ def lines_of_a_day() -> list[str]:
     for number in range(TICKS_A_DAY):
         at = start + timedelta(seconds=30 * number)
         for place, walk in enumerate(walks):
-            quote = walk.step(at + timedelta(milliseconds=place), shock_chance=0)
+            quote = walk.quote(at + timedelta(milliseconds=place), shock_chance=0)
             lines.append(json.dumps(build_tick(quote, source="yahoo", fetched_at=at + timedelta(seconds=1))))
     return lines
 
@@ -79,7 +79,7 @@ def write_ours(lines: list[str], folder: Path) -> None:
 
 
 def write_parquet(folder: Path) -> None:
-    """The SELECT of the export, in as many buckets as the table has, each in no order, as Athena writes them."""
+    """The SELECT of the export, in as many buckets as the table has, and like Athena's without order in them."""
     export = sqlglot.parse_one((ROOT / "athena/export_parquet.sql").read_text(), read="athena")
     select = translate(export.expression.sql(dialect="athena"), [f"'{DAY}'", f"'{DAY}'"])
     source = f"read_json_auto('{folder}/raw-data/*/*.gz', hive_types = {{'dt': VARCHAR}})"

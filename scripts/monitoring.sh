@@ -13,7 +13,8 @@
 #                   spend all of it. Free
 #   --remove        removes all of this, and nothing else (scripts/cleanup.sh removes it too)
 #
-# Alarms: a function is five minutes behind or keeps failing, a record is not a tick, Lambda has given up a batch.
+# Alarms: a function is five minutes behind or keeps failing, a record is not a tick, Lambda has given up a batch, or
+# could not even store it.
 # Run it again at any time: what exists stays, also what you asked for earlier. At the end it prints what this costs.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -23,7 +24,7 @@ require_lib state/inventory state/survey monitoring/{search,operations_topic,ala
 main() {
   local jobs=(ensure_cloudwatch_dashboard ensure_failed_batches_notified ensure_rejects_alarm) remove='' name
   for name in "$PROCESSOR" "$ANALYST"; do
-    jobs+=("ensure_iterator_age_alarm $name" "ensure_errors_alarm $name")
+    jobs+=("ensure_iterator_age_alarm $name" "ensure_errors_alarm $name" "ensure_undelivered_alarm $name")
   done
   while (($#)); do
     case $1 in

@@ -23,13 +23,14 @@ pytestmark = pytest.mark.xdist_group("monitoring")
 NAME = "stock-market-streaming"
 TOPIC_ARN = f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:{NAME}-operations"
 FUNCTIONS = ("ProcessStockData", "StockTrendAnalysis")
+KINDS = ("iterator-age", "errors", "undelivered")  # of the alarms that each function has
 EVERYTHING = ("--market-hours", "--cloudtrail", "--budget", "20")
 RESOURCES = ROOT / "scripts" / "resources"
 # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html,
 # https://docs.aws.amazon.com/streams/latest/dev/monitoring-with-cloudwatch.html and
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
 AWS_METRICS = {
-    ("AWS/Lambda", "FunctionName"): {"Errors", "IteratorAge", "Throttles"},
+    ("AWS/Lambda", "FunctionName"): {"DestinationDeliveryFailures", "Errors", "IteratorAge", "Throttles"},
     ("AWS/Kinesis", "StreamName"): {"IncomingRecords", "WriteProvisionedThroughputExceeded"},
     ("AWS/DynamoDB", "TableName"): {"WriteThrottleEvents"},
 }
@@ -100,7 +101,7 @@ def test_all_of_it_is_made_tagged_and_once_and_removed_without_a_trace(unwatched
     before = snapshot(unwatched)
     done = unwatched.succeed("monitoring.sh", *EVERYTHING, ALERT_EMAIL="a@example.com")
     there = watched(unwatched)
-    alarms = [f"{NAME}-{kind}-{function}" for kind in ("iterator-age", "errors") for function in FUNCTIONS]
+    alarms = [f"{NAME}-{kind}-{function}" for kind in KINDS for function in FUNCTIONS]
     for name in (*alarms, f"{NAME}-rejects", f"{NAME}-no-data"):
         assert there[name]["AlarmActions"] == [TOPIC_ARN]
         assert there[f"{name} tags"] == [{"Key": "project", "Value": NAME}]
@@ -121,7 +122,7 @@ def test_all_of_it_is_made_tagged_and_once_and_removed_without_a_trace(unwatched
     for kind, threshold in (("ACTUAL", 80), ("FORECASTED", 100)):
         assert there[f"budget {kind}"]["Threshold"] == threshold
         assert there[f"budget {kind}"]["who"] == [{"SubscriptionType": "SNS", "Address": TOPIC_ARN}]
-    assert re.search(r"alarms, 6 .* 0\.60 .* free", done.stdout)
+    assert re.search(r"alarms, 8 .* 0\.80 .* free", done.stdout)
     assert "Alarms go to a@example.com." in done.stdout
     assert f"region=us-east-1#dashboards/dashboard/{NAME}" in done.stdout
     for cost in (r"trail .*: nothing for the events; its files", r"budget .*: free"):

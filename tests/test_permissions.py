@@ -57,7 +57,7 @@ def without(policy: dict[str, Any], sid: str, action: str, resource: str) -> dic
         for kept_action in as_list(statement["Action"]):
             for kept_resource in as_list(statement["Resource"]):
                 if (kept_action, kept_resource) != (action, resource):
-                    statements.append({"Effect": "Allow", "Action": kept_action, "Resource": kept_resource})
+                    statements.append(statement | {"Action": kept_action, "Resource": kept_resource})
     return policy | {"Statement": statements}
 
 

@@ -111,6 +111,15 @@ def test_failed_batches_may_go_where_lambda_puts_them_and_nowhere_else(name):
     assert find["Resource"] == f"arn:aws:s3:::{VALUES['BUCKET_NAME']}"
 
 
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_role_writes_to_a_bucket_of_this_account_only(name):
+    """If the bucket is deleted, somebody else can make one of its name, and would get the records."""
+    statements = [s for s in render(name)["Statement"] if "arn:aws:s3:::" in json.dumps(s["Resource"])]
+    assert statements
+    for statement in statements:
+        assert statement["Condition"] == {"StringEquals": {"s3:ResourceAccount": "123456789012"}}
+
+
 def test_producer_may_put_on_the_stream_and_nothing_else():
     (statement,) = render("producer.json")["Statement"]
     assert set(statement["Action"]) == {

@@ -84,7 +84,7 @@ def test_setup_makes_mappings_that_ride_out_an_outage_and_skip_nothing(deployed)
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["BisectBatchOnFunctionError"] is True
         assert mapping["MaximumRetryAttempts"] == -1
-        assert mapping["MaximumRecordAgeInSeconds"] == 3600
+        assert mapping["MaximumRecordAgeInSeconds"] == 21_600
         assert mapping["DestinationConfig"]["OnFailure"]["Destination"] == f"arn:aws:s3:::{BUCKET}"
         arn = f"arn:aws:lambda:us-east-1:{ACCOUNT_ID}:event-source-mapping:{mapping['UUID']}"
         assert awslambda.list_tags(Resource=arn)["Tags"] == {"project": "stock-market-streaming"}

@@ -56,7 +56,7 @@ def test_scripts_for_operating_do_their_work(journey):
     assert "my-alerts" in journey.steps["subscriptions"].stdout
     assert journey.steps["test alert"].returncode == 0, journey.steps["test alert"].stderr
     assert "CloudWatch dashboard: https://" in journey.steps["monitoring"].stdout
-    assert len(journey.there["monitoring"]["alarms"]) == 6
+    assert len(journey.there["monitoring"]["alarms"]) == 8
 
 
 def test_clean_up_leaves_nothing(journey):

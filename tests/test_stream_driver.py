@@ -166,6 +166,16 @@ def test_run_aged_records_are_discarded_without_an_invocation(clock):
     assert function.batches == [[2, 3]]
 
 
+def test_run_sends_no_record_before_it_has_arrived(clock):
+    start = time.time()
+    shard = [kinesis_record(b"", number, arrived_at=start + 30 * number) for number in range(3)]
+    times = []
+    function = Lambda(clock, lambda batch: times.append(time.time() - start))
+    function.mapping.run(shard)
+    assert function.batches == [[0], [1], [2]]
+    assert times == [0, 30, 60]
+
+
 def test_run_filter_keeps_what_does_not_match_away(clock):
     item = {"symbol": {"S": "AAPL"}, "timestamp": {"S": "2026-11-20T20:00:00.000Z"}}
     kinds = ["INSERT", "MODIFY", "REMOVE", "INSERT"]

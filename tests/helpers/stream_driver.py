@@ -4,7 +4,7 @@ moto has no event source mappings, and emulators treat a partial failure as a su
 handler as Lambda documents it (https://docs.aws.amazon.com/lambda/latest/dg/ + the page named in brackets):
 
 - A shard's records come in order, one batch at a time; the next one only after this one is done or given up.
-  [with-kinesis, with-ddb]
+  Nothing is sent before it has arrived. [with-kinesis, with-ddb]
 - ReportBatchItemFailures: an empty or null answer is a success; one that names records moves the checkpoint
   to the lowest of them, and the rest is retried; an empty, null or misspelt identifier fails the whole batch.
   With bisecting on, a partial success splits the batch there. [services-kinesis-batchfailurereporting]
@@ -34,6 +34,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 ACCOUNT = "123456789012"
@@ -103,6 +104,11 @@ def arrived_at(record: dict) -> float:
     return record["dynamodb"]["ApproximateCreationDateTime"]
 
 
+def has_arrived(record: dict) -> bool:
+    """Whether a record is on its stream by now."""
+    return arrived_at(record) <= time.time()
+
+
 class EventSourceMapping:
     """One event source mapping: hands the records of shards to a handler until each is done or discarded.
 
@@ -139,12 +145,20 @@ class EventSourceMapping:
         """Work through the records of each shard."""
         left = [[record for record in shard if self._is_wanted(record)] for shard in shards]
         while left := [records for records in left if records]:
-            records = self.rng.choice(left) if self.rng else left[0]
+            self._wait_for(left)
+            ready = [records for records in left if has_arrived(records[0])]
+            records = self.rng.choice(ready) if self.rng else ready[0]
             size = self.settings["BatchSize"]
             batch = records[: self.rng.randint(1, size) if self.rng else size]
+            batch = list(takewhile(has_arrived, batch))
             self._work_through(batch)
             if not (self.rng and self.rng.random() < 0.15):  # else the checkpoint was lost
                 del records[: len(batch)]
+
+    def _wait_for(self, shards: list[list[dict]]) -> None:
+        """Let time pass until the first record of a shard has arrived."""
+        if (pause := min(arrived_at(records[0]) for records in shards) - time.time()) > 0:
+            self.sleep(pause)
 
     def _is_wanted(self, record: dict) -> bool:
         patterns = [

@@ -57,7 +57,8 @@ def _to_duckdb(node: exp.Expression) -> exp.Expression:
     if _is_at_timezone(node):
         instant, zone = node.expressions
         return exp.AtTimeZone(this=instant, zone=zone)
-    if isinstance(node, exp.Try) and _is_at_timezone(node.this):  # DuckDB's TRY does not catch an unknown zone
+    if isinstance(node, exp.Try) and _is_at_timezone(node.this):
+        # DuckDB's TRY does not catch an unknown zone.
         instant, zone = node.this.expressions
         known = exp.case().when(zone.isin(query="SELECT name FROM pg_timezone_names()"), zone)
         return exp.AtTimeZone(this=instant, zone=known)

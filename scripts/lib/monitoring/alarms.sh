@@ -3,10 +3,12 @@
 require_lib state/comparison
 
 # Five minutes behind leave ten to mend it before signals are too old to be alerted (ALERT_MAX_AGE_MINUTES), and most
-# of the hour after which Lambda gives up a batch.
+# of the six hours after which Lambda gives up a batch.
 ensure_iterator_age_alarm() { ensure_alarm iterator_age "$1"; }
 # Lambda's retry mends a single error, but not one that lasts longer than five minutes.
 ensure_errors_alarm() { ensure_alarm errors "$1"; }
+# A batch that Lambda gave up and could not store either is lost when the stream forgets it, so one is enough.
+ensure_undelivered_alarm() { ensure_alarm undelivered "$1"; }
 # The producer sends no bad records, so one is enough.
 ensure_rejects_alarm() { ensure_alarm rejects; }
 # Ticks come every half minute, but a quiet or rate-limited quarter of an hour may have none.

@@ -9,8 +9,7 @@ require_lib state/inventory state/survey
   TRAIL=$PROJECT
   BUDGET=$PROJECT
   OPERATIONS_TOPIC=$PROJECT-operations
-  ALARMS=("$PROJECT-iterator-age-$PROCESSOR" "$PROJECT-iterator-age-$ANALYST" "$PROJECT-errors-$PROCESSOR"
-    "$PROJECT-errors-$ANALYST" "$PROJECT-rejects" "$PROJECT-no-data")
+  ALARMS=("$PROJECT"-{iterator-age,errors,undelivered}-{"$PROCESSOR","$ANALYST"} "$PROJECT-rejects" "$PROJECT-no-data")
   FIND_MONITORING=(find_cloudwatch_dashboard find_alarm find_operations_topic find_trail find_budget)
 }
 
