@@ -30,9 +30,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "bench"), str(ROOT / "tests")]
 
 import botocore.client  # noqa: E402
+from prices import USD  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 from helpers.dashboard_page import Page, Tables, dashboard, eventually  # noqa: E402
@@ -40,7 +41,7 @@ from helpers.emulator import aws_environment, ministack  # noqa: E402
 
 SYMBOLS, TICKS, LISTED, ON_PAGE = 50, 2340, 500, 25
 OPENINGS, REFRESHES, REFRESH_SECONDS = 3, 9, 3
-A_READ_UNIT, A_LIST = 0.125e-6, 5e-6  # US dollars, us-east-1
+A_READ_UNIT, A_LIST = USD["dynamodb_million_reads"] / 1e6, USD["s3_million_puts"] / 1e6
 
 
 def fill(tables: Tables, symbols: list[str]) -> int:

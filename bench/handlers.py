@@ -49,6 +49,7 @@ os.environ.update(SETTINGS)
 import boto3  # noqa: E402
 import tutorial  # noqa: E402
 from moto import mock_aws  # noqa: E402
+from prices import USD  # noqa: E402
 from wire import Market, Wire, size_of  # noqa: E402
 
 from helpers.stream_driver import dynamodb_record, kinesis_record  # noqa: E402
@@ -59,11 +60,13 @@ BATCH, TUTORIAL_BATCH = 500, 2
 DAY, POLLS = 780, 4  # ticks of a symbol: a trading day, one each 30 s; the last of them, a batch each
 ROUNDS = 5  # of each short measurement; the best counts, because other work on the machine can only slow it
 
-# us-east-1, US dollars; SNS is left out: it costs the same for both, by the message
-A_WRITE, A_READ, AN_S3_PUT, AN_INVOCATION, A_GB_SECOND = 0.625e-6, 0.125e-6, 5e-6, 0.2e-6, 0.0000166667
-MEMORY_GB = {"ours": 0.25, "tutorial": 0.125}
+# US dollars; SNS is left out: it costs the same for both, by the message
+A_WRITE, A_READ = USD["dynamodb_million_writes"] / 1e6, USD["dynamodb_million_reads"] / 1e6
+AN_S3_PUT, AN_INVOCATION = USD["s3_million_puts"] / 1e6, USD["lambda_million_calls"] / 1e6
+A_GB_SECOND = {"ours": USD["lambda_arm64_gb_second"], "tutorial": USD["lambda_x86_64_gb_second"]}
 # Lambda gives one CPU to this much memory, and a share of one to less. So CPU time always costs the same.
-A_CPU_GB = 1.769
+A_CPU_GB = 1769 / 1024
+MEMORY_GB = {"ours": A_CPU_GB, "tutorial": 0.125}
 
 CHILD = """
 import io, json, pickle, resource, sys, time
@@ -162,13 +165,13 @@ def run(
     return seconds, cpu_seconds
 
 
-def result_of(batches: list[dict], calls: Counter, units: tuple[float, float], gb_seconds: float) -> dict:
-    """What a run comes to, by the record."""
+def result_of(batches: list[dict], calls: Counter, units: tuple[float, float], compute: float) -> dict:
+    """What a run comes to, by the record; `compute` is what its GB-seconds cost."""
     records = sum(len(batch["Records"]) for batch in batches)
     writes, reads = units
     cost = writes * A_WRITE + reads * A_READ + calls["PutObject"] * AN_S3_PUT + len(batches) * AN_INVOCATION
     return {
-        "cost": (cost + gb_seconds * A_GB_SECOND) / records * 1e6,
+        "cost": (cost + compute) / records * 1e6,
         "calls": {name: count / records * 1000 for name, count in sorted(calls.items())},
         "reads": reads / records,
         "alerts": calls["Publish"],
@@ -190,7 +193,8 @@ def measure_market(path: Path, market: Market, batches: list[dict]) -> dict:
     wire.market = None
     gb_seconds = cpu * A_CPU_GB + max(seconds - cpu, 0) * MEMORY_GB["ours"]
     records = sum(len(batch["Records"]) for batch in batches)
-    return result_of(batches, calls, units, gb_seconds) | {"rate": records / seconds}
+    compute = gb_seconds * A_GB_SECOND["ours"]
+    return result_of(batches, calls, units, compute) | {"rate": records / seconds}
 
 
 def measure(path: Path | ModuleType, records: list[dict], *, of_trend: bool) -> dict:
@@ -218,8 +222,9 @@ def measure(path: Path | ModuleType, records: list[dict], *, of_trend: bool) -> 
         if is_ours:  # makes several calls at a time: run it again with moto's recorded answers
             wire.is_canned = True
             billed, cpu = run(handler, batches)
-    gb_seconds = cpu * A_CPU_GB + max(billed - cpu, 0) * MEMORY_GB["ours" if is_ours else "tutorial"]
-    return result_of(batches, calls, units, gb_seconds) | {"rate": len(records) / seconds}
+    whose = "ours" if is_ours else "tutorial"
+    compute = (cpu * A_CPU_GB + max(billed - cpu, 0) * MEMORY_GB[whose]) * A_GB_SECOND[whose]
+    return result_of(batches, calls, units, compute) | {"rate": len(records) / seconds}
 
 
 def measure_alone(path: Path, result: dict) -> tuple[float, float]:

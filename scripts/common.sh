@@ -21,4 +21,4 @@ require_lib() {
   done
 }
 
-require_lib core/{messages,parallel,errors,calls,render,env_file,settings,session}
+require_lib core/{messages,parallel,errors,calls,render,env_file,settings,prices,session}

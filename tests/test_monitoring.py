@@ -122,6 +122,7 @@ def test_all_of_it_is_made_tagged_and_once_and_removed_without_a_trace(unwatched
     for kind, threshold in (("ACTUAL", 80), ("FORECASTED", 100)):
         assert there[f"budget {kind}"]["Threshold"] == threshold
         assert there[f"budget {kind}"]["who"] == [{"SubscriptionType": "SNS", "Address": TOPIC_ARN}]
+    assert re.search(r"metrics, 9 .* 2\.70 .* free", done.stdout)
     assert re.search(r"alarms, 8 .* 0\.80 .* free", done.stdout)
     assert "Alarms go to a@example.com." in done.stdout
     assert f"region=us-east-1#dashboards/dashboard/{NAME}" in done.stdout
@@ -331,8 +332,7 @@ def test_alarms_and_dashboard_name_metrics_that_exist():
 
 def test_summary_counts_the_metrics_that_the_functions_make():
     count = sum(len(own_metrics(function)) for function in FUNCTIONS)
-    assert f"'CloudWatch metrics, {count}'" in (ROOT / "scripts/lib/monitoring/report.sh").read_text()
-    assert f" {count * 0.3:.2f} " in (ROOT / "scripts/lib/monitoring/report.sh").read_text()
+    assert f"METRICS={count} " in (ROOT / "scripts/lib/state/inventory.sh").read_text()
 
 
 def test_no_data_alarm_goes_off_only_while_new_york_trades():

@@ -76,10 +76,10 @@ def test_setup_on_an_empty_account_creates_everything_tagged_and_secured(deploye
 @pytest.mark.emulator
 def test_setup_makes_mappings_that_ride_out_an_outage_and_skip_nothing(deployed):
     awslambda = deployed.client("lambda")
-    for function, window in (("ProcessStockData", 5), ("StockTrendAnalysis", 1)):
+    for function in ("ProcessStockData", "StockTrendAnalysis"):
         (mapping,) = awslambda.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
         assert mapping["BatchSize"] == 500
-        assert mapping["MaximumBatchingWindowInSeconds"] == window
+        assert mapping["MaximumBatchingWindowInSeconds"] == 1
         assert mapping["StartingPosition"] == "TRIM_HORIZON"
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["BisectBatchOnFunctionError"] is True
@@ -120,12 +120,16 @@ def test_setup_applies_changed_settings_in_place_and_mends_what_was_changed_by_h
 
     changed = {
         "ALERT_PHONE_SIGNALS": "ANOMALY,BUY",
+        "BATCH_WINDOW_SECONDS": "20",
         "RETENTION_DAYS": "45",
         "SHARD_COUNT": "2",
         "SMA_LONG": "30",
     }
     own_deployed.succeed("setup.sh", **SUBSCRIBERS, **changed)
     there = snapshot(own_deployed)
+    for name in ("ProcessStockData mappings", "StockTrendAnalysis mappings"):
+        assert there[name]["EventSourceMappings"][0].pop("MaximumBatchingWindowInSeconds") == 20
+        assert before[name]["EventSourceMappings"][0].pop("MaximumBatchingWindowInSeconds") == 1
     for name in ("StockTrendAnalysis mappings", "glue table", "workgroup"):
         assert there[name] == before[name]
     assert there["stream"]["StreamDescriptionSummary"]["OpenShardCount"] == 2
@@ -403,6 +407,8 @@ def test_stream_and_bucket_that_were_left_untagged_are_cleaned_up(project):
         ("SMA_LONG", "x", "whole number"),
         ("ANOMALY_PERCENT", "5%", "percent"),
         ("RETENTION_DAYS", "0", "from 1"),
+        ("BATCH_WINDOW_SECONDS", "0", "from 1 to 300"),
+        ("BATCH_WINDOW_SECONDS", "301", "from 1 to 300"),
         ("ALERT_EMAIL", "nobody", "e-mail"),
         ("ALERT_PHONE", "0555", "+15551234567"),
         ("ALERT_PHONE_SIGNALS", "ANOMALY,SALE", "BUY"),
@@ -510,7 +516,7 @@ def test_defaults_are_those_of_the_example(offline):
         k: v for k, v in offline.environment.items() if k not in ("AWS_REGION", "AWS_DEFAULT_REGION")
     }
     output = subprocess.run(["bash", "-euc", show], env=environment, capture_output=True, text=True)
-    assert len(names) == 17
+    assert len(names) == 18
     assert dict(zip(names, output.stdout.splitlines(), strict=True)) == {
         name: example[name] for name in names
     }

@@ -23,6 +23,7 @@ SETTINGS = {
     "ANOMALY_PERCENT": "5",
     "ALERT_MAX_AGE_MINUTES": "15",
     "ALERT_COOLDOWN_MINUTES": "0",
+    "BATCH_WINDOW_SECONDS": "1",
     "RETENTION_DAYS": "30",
 }
 client = cache(boto3.client)  # making one takes longer than most tests

@@ -13,17 +13,17 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
-# https://aws.amazon.com/athena/pricing/
-DOLLARS_PER_TERABYTE = 5
+PRICES = Path(__file__).resolve().parents[2] / "resources/prices.json"
 LEAST_BYTES = 10 * 2**20
 NUMBER = re.compile(r"-?\d+(\.\d+)?(E-?\d+)?")
 NARROWEST = 3
 
 
 def cost(scanned: int) -> float:
-    """The price in USD of a query that scanned so many bytes."""
-    return max(scanned, LEAST_BYTES) / 2**40 * DOLLARS_PER_TERABYTE
+    """The price in USD of a query that scanned so many bytes, without the requests that it made to S3."""
+    return max(scanned, LEAST_BYTES) / 2**40 * json.loads(PRICES.read_text())["usd"]["athena_terabyte"]
 
 
 def size(count: int) -> str:
@@ -72,7 +72,7 @@ def main(form: str, scanned: str) -> int:
     count = max(len(rows) - 1, 0)
     summary = f"{count:,} row{'s' * (count != 1)}"
     if scanned != "unknown":
-        summary += f", {size(int(scanned))} scanned, ${cost(int(scanned)):.6f}"
+        summary += f", {size(int(scanned))} scanned, ${cost(int(scanned)):.6f} and S3 requests"
     print(summary, file=sys.stderr)
     return 0 if count else 3
 

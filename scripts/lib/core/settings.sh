@@ -21,10 +21,11 @@ load_settings() {
   ANOMALY_PERCENT=${ANOMALY_PERCENT:-5}
   ALERT_MAX_AGE_MINUTES=${ALERT_MAX_AGE_MINUTES:-15}
   ALERT_COOLDOWN_MINUTES=${ALERT_COOLDOWN_MINUTES:-0}
+  BATCH_WINDOW_SECONDS=${BATCH_WINDOW_SECONDS:-1}
   RETENTION_DAYS=${RETENTION_DAYS:-30}
   for name in AWS_REGION STREAM_NAME STREAM_MODE SHARD_COUNT TABLE_NAME ALERTS_TABLE_NAME BUCKET_NAME TOPIC_NAME \
     ALERT_EMAIL ALERT_PHONE ALERT_PHONE_SIGNALS SMA_SHORT SMA_LONG ANOMALY_PERCENT ALERT_MAX_AGE_MINUTES \
-    ALERT_COOLDOWN_MINUTES RETENTION_DAYS; do
+    ALERT_COOLDOWN_MINUTES BATCH_WINDOW_SECONDS RETENTION_DAYS; do
     printf -v "$name" '%s' "$(trim "${!name}")"
   done
   # CLI v2 and the Lambda runtime read AWS_REGION, CLI v1 and boto3 read AWS_DEFAULT_REGION.
@@ -51,6 +52,9 @@ check_settings() {
   check_setting ANOMALY_PERCENT '^[0-9]{1,4}([.][0-9]{1,4})?$' 'a number of percent'
   check_setting ALERT_MAX_AGE_MINUTES "$number" 'a whole number of minutes'
   check_setting ALERT_COOLDOWN_MINUTES "$number" 'a whole number of minutes'
+  # AWS takes 0 only for batches of up to 10 records, and the mappings ask for 500:
+  # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
+  check_setting BATCH_WINDOW_SECONDS '^([1-9]|[1-9][0-9]|[12][0-9][0-9]|300)$' 'a whole number of seconds from 1 to 300'
   check_setting RETENTION_DAYS "$count" 'a whole number of days from 1'
   [[ $TABLE_NAME != "$ALERTS_TABLE_NAME" ]] || complain "TABLE_NAME and ALERTS_TABLE_NAME are the same: $TABLE_NAME"
   refuse_bad_settings

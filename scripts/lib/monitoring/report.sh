@@ -7,9 +7,10 @@ print_monitoring() {
   in_parallel "${FIND_MONITORING[@]}" || exit 1
   alarms=$(grep -c . "$TEMPORARY/found-alarm" || true)
   cost_row RESOURCE NAME USD/MONTH BUT
-  cost_row "CloudWatch alarms, $alarms" "$PROJECT-…" "0.$((alarms * 10))" "an account's first 10 are free"
-  cost_row 'CloudWatch dashboard' "$CLOUDWATCH_DASHBOARD" 3.00 "an account's first 3 are free"
-  cost_row 'CloudWatch metrics, 9' 'StockMarketStreaming (of the functions)' 2.70 "an account's first 10 are free"
+  cost_row "CloudWatch alarms, $alarms" "$PROJECT-…" "$(dollars 2 "$(price cloudwatch_alarm_month)" "$alarms")" "an account's first 10 are free"
+  cost_row 'CloudWatch dashboard' "$CLOUDWATCH_DASHBOARD" "$(price cloudwatch_dashboard_month)" "an account's first 3 are free"
+  cost_row "CloudWatch metrics, $METRICS" 'StockMarketStreaming (there without alarms too)' \
+    "$(dollars 2 "$(price cloudwatch_metric_month)" "$METRICS")" "an account's first 10 are free"
   cost_row 'SNS topic, S3 notification' "$OPERATIONS_TOPIC" 0 "\$2 per 100,000 mails, the first 1,000 a month are free"
   [[ ! -s $TEMPORARY/found-trail ]] || cost_row 'CloudTrail trail' "$TRAIL" 0 'a second one in the account costs'
   [[ ! -s $TEMPORARY/found-budget ]] || cost_row 'AWS budget' "$BUDGET" 0 ''

@@ -5,7 +5,11 @@ require_lib state/inventory state/survey
 ensure_processor() { ensure_log_group "/aws/lambda/$PROCESSOR" && ensure_function "$PROCESSOR" process_stock_data; }
 ensure_analyst() { ensure_log_group "/aws/lambda/$ANALYST" && ensure_function "$ANALYST" stock_trend_analysis; }
 
-# ensure_function NAME BASENAME: from lambdas/BASENAME.py and scripts/resources/BASENAME.json.
+# ensure_function NAME BASENAME: from lambdas/BASENAME.py and scripts/resources/BASENAME.json. Their MemorySize is 1,769 MB,
+# though 128 would do: a function's share of a CPU grows with its memory, and 1,769 MB is a whole one, the most that one
+# Python can use (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html). 500 symbols need half a second
+# of it, and 3.4 s at 256 MB, which is 0.145 of one. CPU time costs the same either way: seven times the price for a
+# seventh of the time. Waiting for other services costs more, 2 cents a month at a poll every 30 s (docs/latency.md).
 ensure_function() {
   local wanted hash='"CodeSha256": "([^"]+)"'
   wanted=$(render "$SCRIPTS/resources/$2.json")

@@ -3,17 +3,21 @@
 require_lib state/inventory resources/functions
 
 HOURS_A_MONTH=730
-SHARD_HOUR=15     # thousandths of a dollar
-ON_DEMAND_HOUR=40 # thousandths of a dollar
+# Kinesis asks KMS for a new data key about every five minutes. Each user of the stream with credentials of its own asks
+# as often while it sends or reads: https://docs.aws.amazon.com/streams/latest/dev/costs-performance.html
+KMS_CALLS_AN_HOUR=12
 
 print_summary() {
-  local thousandths=$ON_DEMAND_HOUR capacity=on-demand
+  local an_hour capacity=on-demand
+  an_hour=$(price kinesis_on_demand_hour)
   if [[ $STREAM_MODE == PROVISIONED ]]; then
-    thousandths=$((SHARD_HOUR * SHARD_COUNT))
+    an_hour=$(dollars 3 "$(price kinesis_shard_hour)" "$SHARD_COUNT")
     capacity="$SHARD_COUNT shard(s)"
   fi
   row RESOURCE NAME 'USD/HOUR' 'USD/MONTH'
-  row "Kinesis stream, $capacity" "$STREAM_NAME" "$(dollars $thousandths)" "$(dollars $((thousandths * HOURS_A_MONTH)))"
+  row "Kinesis stream, $capacity" "$STREAM_NAME" "$an_hour" "$(dollars 3 "$an_hour" $HOURS_A_MONTH)"
+  row 'KMS calls of the stream' 'alias/aws/kinesis (the key itself is free)' 0 \
+    "$(dollars 3 "$(price kms_million_calls)" 0.000001 $KMS_CALLS_AN_HOUR $HOURS_A_MONTH)"
   row 'DynamoDB tables' "$TABLE_NAME, $ALERTS_TABLE_NAME" 0 'storage'
   row 'S3 bucket' "$BUCKET_NAME" 0 'storage'
   row 'SNS topic' "$TOPIC_NAME" 0 0
@@ -22,13 +26,12 @@ print_summary() {
   row 'CloudWatch log groups' "/aws/lambda/… ($(log_retention) days)" 0 'storage'
   row 'Glue table' "$DATABASE.$GLUE_TABLE" 0 0
   row 'Athena workgroup' "$WORKGROUP" 0 0
-  printf '%s\n' "Idle, in us-east-1: \$$(dollars $thousandths) an hour. Storage costs cents a GB and month, each tick about" \
-    "a millionth of a dollar. The emulator charges nothing. scripts/cleanup.sh removes it all." ''
+  printf '%s\n' "Idle, in us-east-1: \$$an_hour an hour. Storage costs cents a GB and month. A tick costs about 9 millionths of a" \
+    "dollar with one symbol, and 1 millionth with hundreds. While ticks flow, the functions make $METRICS CloudWatch metrics:" \
+    "\$$(price cloudwatch_metric_month) a month for each one beyond an account's 10 free ones. The emulator charges nothing." \
+    'scripts/cleanup.sh removes it all. Each deleted table leaves a backup that AWS keeps for 35 days, free of charge.' ''
   [[ -z $ALERT_EMAIL ]] || printf '%s\n' "Alerts reach $ALERT_EMAIL after you open the link in the confirmation mail."
   printf '%s\n' 'Next: python stream_stock_data.py'
 }
 
 row() { printf '%-26s %-52s %9s %10s\n' "$@"; }
-
-# dollars THOUSANDTHS: 15 becomes 0.015, and 10950 becomes 10.950.
-dollars() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }

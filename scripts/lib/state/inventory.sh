@@ -10,6 +10,7 @@ ANALYST_ROLE=StockTrendLambdaRole
 DATABASE=stock_data_db
 GLUE_TABLE=stock_data_table
 WORKGROUP=stock-market-analytics
+METRICS=9 # that the functions make, in the embedded metric format
 
 # Prints a "kind name" line for each resource that setup.sh makes (mappings have no name of their own).
 inventory() {
