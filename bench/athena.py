@@ -146,14 +146,13 @@ def main() -> int:
         }
 
     print(f"{SYMBOLS} symbols, {TICKS_A_DAY} ticks a day, {DAYS} days: {len(lines) * DAYS:,} ticks\n")
-    print(
-        "A month               objects        MB  $ of PUTs   query of a symbol: MB  seconds  $ of MB  $ of GETs"
-    )
+    print(f"{'':40}  to store  to query one symbol")
+    print("A month               objects        MB  $ of PUTs       MB  seconds  $ of MB  $ of GETs")
     for name, (objects, size, gets, read, seconds) in month.items():
         scan = max(read, LEAST_BYTES) / TERABYTE * USD["athena_terabyte"]
         print(
             f"{name:19} {objects:9,} {size / 1e6:9,.0f}  {objects * USD['s3_million_puts'] / 1e6:9.2f}"
-            f"   {read / 1e6:21,.1f}  {seconds:7.2f} {scan:8.5f}  {gets * USD['s3_million_gets'] / 1e6:9.6f}"
+            f"  {read / 1e6:7,.1f}  {seconds:7.2f} {scan:8.5f}  {gets * USD['s3_million_gets'] / 1e6:9.6f}"
         )
     plain, ours, parquet = month.values()
     print("\nTargets")

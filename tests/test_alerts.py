@@ -101,6 +101,7 @@ def test_queue_is_made_tagged_and_gets_what_its_filter_lets_through(topic):
         assert f"sqs {QUEUE_ARN}: does not get it: its filter is" in missed.stdout
     done = topic.succeed("alerts.sh", "test", "--symbol", "aapl", "--signal", "SELL")
     assert f"sqs {QUEUE_ARN}: gets it" in done.stdout
+    assert "up to 15 minutes" in done.stderr
     message = wait_for_message(topic, "my-alerts")
     alert = json.loads(message["Body"])
     assert (alert["symbol"], alert["signal"], alert["test"]) == ("AAPL", "SELL", True)
@@ -118,6 +119,7 @@ def test_subscribing_again_changes_the_filter_in_place_and_without_one_removes_i
         ([], {}),
     ):
         done = topic.succeed("alerts.sh", "subscribe", "email", "a@example.com", *flags)
+        assert "up to 15 minutes" in done.stderr  # the filter is new, another one, and gone
         (subscriber,) = subscribers(topic).values()
         assert arn in (None, subscriber["SubscriptionArn"])
         arn = subscriber["SubscriptionArn"]

@@ -160,6 +160,35 @@ def test_subscribers_whom_no_alert_can_reach_are_named(deployed, tmp_path):
     assert alarms.startswith("alarms are on: two")
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_wrong"),
+    [
+        ("echo 0", True),
+        ("echo 1", False),
+        ("echo 'An error occurred (AccessDeniedException) when calling X: no' >&2; exit 254", True),
+    ],
+)
+def test_us_phone_without_an_origination_number_is_wrong_and_others_are_not(
+    deployed, tmp_path, answer, is_wrong
+):
+    project = Project(copy_project(tmp_path / "project"), dict(deployed.environment))
+    project.put_in_front_of_aws(
+        "*list-subscriptions-by-topic*)\n"
+        "  printf 'sms\\t+15550100200\\tarn:aws:sns:1\\nsms\\t+4915550100300\\tarn:aws:sns:2\\n'; exit ;;\n"
+        "*get-sms-sandbox-account-status*) echo False; exit ;;\n"
+        "*get-sms-attributes*) echo 5; exit ;;\n"
+        f"*pinpoint-sms-voice-v2*Values=US*Values=ACTIVE*) {answer}; exit ;;"
+    )
+    _, lines = doctor(project)
+    assert "ok     SMS to +4915550100300: at most $5 a month" in lines
+    if is_wrong:
+        (phone,) = [line for line in wrong(lines) if "SMS" in line]
+        assert phone.startswith("SMS to +15550100200: a US number gets text messages only from")
+        assert "https://console.aws.amazon.com/sms-voice/" in phone
+    else:
+        assert "ok     SMS to +15550100200: at most $5 a month" in lines
+
+
 def test_bad_settings_are_all_named_and_the_account_is_left_for_later(offline):
     (offline.folder / ".env").write_text("\ufeffSTREM_NAME=x\nAWS_REGION=eu-west-1\nSMA_LONG=30\nMY_OWN=1\n")
     settings = {"STREAM_NAME": "a b", "TABLE_NAME": "t\u200bable", "SMA_LONG": "40"}

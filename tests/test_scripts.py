@@ -70,6 +70,7 @@ def test_setup_on_an_empty_account_creates_everything_tagged_and_secured(deploye
     for function in ("ProcessStockData", "StockTrendAnalysis"):
         assert there[f"{function} tags"]["Tags"] == {"project": "stock-market-streaming"}
     assert "10.950" in said
+    assert "Alerts to +15550100200: a US number gets text messages only from an origination number" in said
     assert "stream_stock_data.py" in said.splitlines()[-1]
 
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Who gets an alert, who does not, and why.
-require_lib alerts/subscribers alerts/sms
+require_lib resources/subscriptions alerts/subscribers alerts/sms
 
 # send_test SYMBOL SIGNAL
 send_test() {
@@ -9,6 +9,7 @@ send_test() {
   log "test alert $2 $1: sent"
   read_subscribers
   print_recipients "$1" "$2"
+  say_filter_delay
 }
 
 # print_recipients SYMBOL SIGNAL: who gets such an alert, and who does not and why.

@@ -28,7 +28,7 @@ check_sms() {
   call sns get-sms-attributes --attributes MonthlySpendLimit --query attributes.MonthlySpendLimit --output text
   limit=${REPLY/None/1}
   for phone in $phones; do
-    sandbox_obstacle "$phone" "$in_sandbox"
+    phone_obstacle "$phone" "$in_sandbox"
     if [[ -n $REPLY ]]; then
       wrong "SMS to $phone: $REPLY"
     else

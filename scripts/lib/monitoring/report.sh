@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What monitoring.sh says at the end: what there is, what it costs (us-east-1, in US dollars) and who gets the alarms.
-require_lib resources/subscriptions monitoring/search
+require_lib state/inventory resources/subscriptions monitoring/search
 
 print_monitoring() {
   local alarms home="https://$AWS_REGION.console.aws.amazon.com/cloudwatch/home?region=$AWS_REGION"

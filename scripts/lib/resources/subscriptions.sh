@@ -2,6 +2,9 @@
 # Subscriptions of an SNS topic.
 require_lib state/comparison
 
+# https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html
+say_filter_delay() { log 'AWS takes up to 15 minutes to apply a new or changed filter everywhere.'; }
+
 # list_subscriptions TOPIC_ARN: lines of protocol, endpoint and ARN in REPLY.
 list_subscriptions() {
   call sns list-subscriptions-by-topic --topic-arn "$1" --output text \
@@ -22,6 +25,7 @@ ensure_subscription() {
   if [[ -z $found || $found == Deleted ]]; then
     subscribe_unless none "$1" "${@:3}"
     log "subscription $3 $4: created"
+    [[ -z ${5-} || $5 == '{}' ]] || say_filter_delay
     [[ -z $others ]] || log "also subscribed:$others (the link in each mail ends that; for alerts, scripts/alerts.sh unsubscribe does too)"
     return
   fi
@@ -32,6 +36,7 @@ ensure_subscription() {
   is_same "$5" "$REPLY" && return
   call sns set-subscription-attributes --subscription-arn "$found" --attribute-name FilterPolicy --attribute-value "$5"
   log "subscription $3 $4: filter set"
+  say_filter_delay
 }
 
 # subscribe_unless CODE TOPIC_ARN PROTOCOL ENDPOINT [FILTER_POLICY]: as call_unless. A queue gets the alert itself,

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What setup.sh says at the end: what there is, and what it costs (us-east-1, in US dollars).
-require_lib state/inventory resources/functions
+require_lib state/inventory resources/functions alerts/sms
 
 HOURS_A_MONTH=730
 # Kinesis asks KMS for a new data key about every five minutes. Each user of the stream with credentials of its own asks
@@ -31,6 +31,7 @@ print_summary() {
     "\$$(price cloudwatch_metric_month) a month for each one beyond an account's 10 free ones. The emulator charges nothing." \
     'scripts/cleanup.sh removes it all. Each deleted table leaves a backup that AWS keeps for 35 days, free of charge.' ''
   [[ -z $ALERT_EMAIL ]] || printf '%s\n' "Alerts reach $ALERT_EMAIL after you open the link in the confirmation mail."
+  [[ $ALERT_PHONE != +1* ]] || printf '%s\n' "Alerts to $ALERT_PHONE: $US_NUMBERS, the SMS sandbox aside."
   printf '%s\n' 'Next: python stream_stock_data.py'
 }
 
