@@ -74,6 +74,66 @@ def test_summary_of_the_setup_says_what_the_stream_costs(latency, mode, shards, 
     assert f"${USD['cloudwatch_metric_month']:.2f} a month for each" in said
 
 
+# How the README says each price, and how many of its units the file counts.
+SAYINGS = {
+    "kinesis_shard_hour": (r"one shard \| \*\*\$(\S+) an hour", 1),
+    "kinesis_on_demand_hour": (r"ON_DEMAND` \| \*\*\$(\S+) an hour", 1),
+    "kinesis_million_puts": (r"a month\*\* \| \$(\S+) a million puts", 1),
+    "kms_million_calls": (r"\$(\S+) a million KMS calls", 1),
+    "dynamodb_storage_gb_month": (r"on demand \| storage only: \$(\S+) a GB and month", 1),
+    "dynamodb_backup_gb_month": (r"backups \$([\d.]+);", 1),
+    "dynamodb_million_writes": (r"\$(\S+) a million writes", 1),
+    "dynamodb_million_reads": (r"\$(\S+) a million reads", 1),
+    "s3_storage_gb_month": (r"S3 bucket \| storage only: \$(\S+) a GB and month", 1),
+    "s3_million_puts": (r"a GB and month \| \$(\S+) a million puts", 1),
+    "s3_million_gets": (r"S3 requests, \$(\S+) a million", 1),
+    "lambda_million_calls": (r"\$(\S+) a million calls and", 1),
+    "lambda_arm64_gb_second": (r"\$(\S+) a GB-second", 1),
+    "athena_terabyte": (r"Athena \$(\S+) a TB", 1),
+    "cloudwatch_log_gb": (r"log groups \| storage only \| \$(\S+) a GB", 1),
+    "cloudwatch_metric_month": (r"functions \| nothing \| \$(\S+) a month each", 1),
+    "sns_million_mails": (r"an e-mail \$(\S+) beyond", 1_000_000),
+}
+
+
+@pytest.mark.parametrize("name", SAYINGS)
+def test_price_in_the_readme_is_that_of_the_file(name):
+    pattern, factor = SAYINGS[name]
+    (figure,) = re.findall(pattern, (ROOT / "README.md").read_text())
+    assert float(figure) * factor == pytest.approx(USD[name])
+
+
+def test_sums_in_the_readme_follow_from_the_prices(latency):
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    for price in ("kinesis_shard_hour", "kinesis_on_demand_hour"):
+        assert f"${USD[price]} an hour, ${USD[price] * 730:.2f} a month" in readme
+    assert f"KMS calls, about ${12 * 730 * USD['kms_million_calls'] / 1e6:.3f} a month" in readme
+    monitoring = 8 * USD["cloudwatch_alarm_month"] + USD["cloudwatch_dashboard_month"]
+    assert f"up to ${monitoring:.2f} a month" in readme
+    one, many = (round(latency.cost_of_tick(symbols) * 1e6) for symbols in (1, 500))
+    assert f"about {one} millionths of a dollar with one symbol, and {many} millionth with" in readme
+
+
+@pytest.mark.parametrize("layout", ["one JSON object a record", "this archive"])
+def test_costs_of_athena_in_the_readme_follow_from_the_prices(layout):
+    (row,) = [
+        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| {layout}")
+    ]
+    objects, size, puts, read, scanned, gets = (
+        float(re.sub(r"[$,]| MB", "", cell)) for cell in row.strip("| ").split(" | ")[1:]
+    )
+    assert puts == pytest.approx(objects * USD["s3_million_puts"] / 1e6, abs=0.005)
+    assert scanned == pytest.approx(read * 1e6 / 2**40 * USD["athena_terabyte"], abs=0.00006)
+    assert gets == pytest.approx(objects * USD["s3_million_gets"] / 1e6, rel=0.01)
+    assert read == size
+
+
+def test_prices_in_the_example_of_the_settings_are_those_of_the_file():
+    example = (ROOT / ".env.example").read_text()
+    assert f"PROVISIONED: ${USD['kinesis_shard_hour']} a shard and hour" in example
+    assert f"ON_DEMAND: ${USD['kinesis_on_demand_hour']} an hour" in example
+
+
 def test_page_on_latency_has_the_tables_of_its_command():
     command = [sys.executable, ROOT / "bench/latency.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
