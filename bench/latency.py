@@ -28,7 +28,7 @@ ANALYST = {1: (0.002, 0.030), 500: (0.403, 0.068)}
 LOG_BYTES = 1700  # of both functions and of Lambda itself, a batch
 READ_UNITS = 3  # of the Query of 22 ticks
 SLOW = 2  # how many times its usual seconds a function takes at the 99th percentile: an estimate
-# (median, 99th percentile) in seconds. The first is an estimate, the others were measured in eu-west-1 in 2022:
+# (median, 99th percentile) in seconds. The first is an estimate, others measured the rest in Ireland in 2022:
 # https://bitesizedserverless.com/bite/serverless-messaging-latency-compared/
 PUT_RECORDS = 0.02, 0.1
 KINESIS_TO_LAMBDA = 0.627, 1.580
