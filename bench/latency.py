@@ -26,7 +26,7 @@ GOALS = 3, 6  # seconds from the fetched quote to SNS: median, 99th percentile
 PROCESSOR = {1: (0.003, 0.036), 500: (0.075, 0.045)}
 ANALYST = {1: (0.002, 0.030), 500: (0.403, 0.068)}
 LOG_BYTES = 1700  # of both functions and of Lambda itself, a batch
-READ_UNITS = 3  # of the Query of 22 ticks
+READ_UNITS = 2  # of the Query of 22 ticks
 SLOW = 2  # how many times its usual seconds a function takes at the 99th percentile: an estimate
 # (median, 99th percentile) in seconds. The first is an estimate, others measured the rest in Ireland in 2022:
 # https://bitesizedserverless.com/bite/serverless-messaging-latency-compared/
