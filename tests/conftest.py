@@ -47,7 +47,10 @@ def project(tmp_path, quick_cli) -> Iterator[Project]:
 @pytest.fixture(scope="session")
 def set_up_once(tmp_path_factory, quick_cli) -> Path:
     """A folder with MiniStack's state after one set-up, and the set-up's output. One worker makes it."""
-    folder = tmp_path_factory.getbasetemp().parent / "set_up_once"
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # its folder lies in that of the run, which all workers share
+        folder = folder.parent
+    folder = folder / "set_up_once"
     with FileLock(f"{folder}.lock"):
         if not (folder / "said").exists():
             with account(folder, quick_cli, keep=True) as project:
