@@ -34,7 +34,7 @@ is_local() {
 # call_unless 'CODE|CODE' ARGUMENTS: runs `aws ARGUMENTS`, its output in REPLY. Status 1 when AWS answers with one of
 # the codes, which is then in REPLY. Any other error is explained and ends the (sub)shell, so never use it in $(…).
 call_unless() {
-  local codes=$1 text
+  local codes=$1
   shift
   stop_if_interrupted
   REPLY=''
@@ -47,24 +47,39 @@ call_unless() {
   elif REPLY=$(aws "$@" 2>"$CLI_ERRORS"); then
     return 0
   fi
-  text=$(<"$CLI_ERRORS")
-  if aws_error_is "$codes" "$text"; then
+  if aws_error_is "$codes" "$(<"$CLI_ERRORS")"; then
     REPLY=${BASH_REMATCH[1]}
     return 1
   fi
-  die "$1 $2: $(explain "$text")"
+  refused "$@"
 }
+
+# refused ARGUMENTS: ends the (sub)shell with what AWS said to `aws ARGUMENTS`.
+refused() { die "$1 $2: $(explain "$(<"$CLI_ERRORS")")"; }
 
 # call ARGUMENTS: as call_unless, but every error ends the (sub)shell.
 call() { call_unless 'no code at all' "$@"; }
 
-# retry_while 'CODE|CODE' ARGUMENTS: as call, but repeats a call that AWS refuses with one of the codes, for a minute. AWS
-# needs some seconds until something new is known everywhere.
-retry_while() {
-  local tries=0
-  until call_unless "$@"; do
+# retry_unless 'GONE' 'BUSY' ARGUMENTS: as call_unless with the codes GONE, and repeats a call that AWS refuses with one of
+# the codes BUSY, for a minute.
+retry_unless() {
+  local gone=$1 busy=$2 tries=0
+  shift 2
+  until call_unless "$gone|$busy" "$@"; do
+    ! aws_error_is "$gone" "$(<"$CLI_ERRORS")" || return 1
     tries=$((tries + 1))
-    ((tries < 30)) || call "${@:2}"
+    ((tries < 30)) || refused "$@"
     sleep 2
   done
 }
+
+# retry_while 'CODE|CODE' ARGUMENTS: as call, but repeats a call that AWS refuses with one of the codes, for a minute. AWS
+# needs some seconds until something new is known everywhere.
+retry_while() { retry_unless 'no code at all' "$@"; }
+
+# What AWS answers for a moment while something else changes the resource, or another job deletes its neighbour.
+BUSY='ResourceInUseException|ResourceConflict(Exception)?|OperationAborted(Exception)?|ConflictException'
+BUSY+='|Concurrent(Modification|Access)(Exception)?|LimitExceeded(Exception)?|OperationTimeoutException'
+
+# delete_unless 'GONE' ARGUMENTS: as call_unless, for a deletion: asks again while AWS is busy.
+delete_unless() { retry_unless "$1" "$BUSY" "${@:2}"; }

@@ -26,6 +26,13 @@ explain() {
       last="cannot reach ${AWS_ENDPOINT_URL:-AWS in the region $AWS_REGION}: is there such a region (AWS_REGION)"
       last+="${AWS_ENDPOINT_URL:+, does it run (AWS_ENDPOINT_URL)}, is the network up?"
       ;;
+    *'Lake Formation'*)
+      last="Lake Formation governs the catalog of this account, and refuses: ${last#*operation: }. Let its administrator grant"
+      last+=' you this (console of Lake Formation, Permissions), then run this again'
+      ;;
+    *'Max attempts exceeded'*)
+      last='AWS is still at work: run this again in some minutes, it goes on from here'
+      ;;
     *AccessDenied* | *'not authorized'*)
       last="not allowed: ${last#*operation: } (get this permission, then run this again)"
       ;;

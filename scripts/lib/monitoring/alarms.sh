@@ -31,6 +31,6 @@ ensure_alarm() {
 }
 
 delete_alarm() {
-  call cloudwatch delete-alarms --alarm-names "$1"
+  delete_unless ResourceNotFound cloudwatch delete-alarms --alarm-names "$1" || true
   log "alarm $1: deleted"
 }

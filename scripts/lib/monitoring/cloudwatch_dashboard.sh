@@ -16,6 +16,6 @@ ensure_cloudwatch_dashboard() {
 }
 
 delete_cloudwatch_dashboard() {
-  call cloudwatch delete-dashboards --dashboard-names "$1"
+  delete_unless ResourceNotFound cloudwatch delete-dashboards --dashboard-names "$1" || true
   log "CloudWatch dashboard $1: deleted"
 }

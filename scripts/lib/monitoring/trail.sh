@@ -32,6 +32,6 @@ ensure_trail() {
 }
 
 delete_trail() {
-  call_unless TrailNotFoundException cloudtrail delete-trail --name "$1" || true
+  delete_unless TrailNotFoundException cloudtrail delete-trail --name "$1" || true
   log "trail $1: deleted"
 }

@@ -46,7 +46,7 @@ ensure_workgroup() {
 
 # A database goes with its tables, a workgroup with its saved queries and their history.
 delete_database() {
-  call_unless EntityNotFoundException glue delete-database --name "$1" || true
+  delete_unless EntityNotFoundException glue delete-database --name "$1" || true
   log "database $1: deleted"
 }
 

@@ -51,8 +51,22 @@ ensure_bucket_setting() {
   [[ -n $1 ]] || log "bucket $BUCKET_NAME: ${2#bucket-} set"
 }
 
-# delete_bucket NAME: with everything in it: all versions, delete markers and unfinished uploads.
+# delete_bucket NAME: with everything in it.
 delete_bucket() {
+  local tries=0
+  empty_bucket "$1"
+  # What Lambda or CloudTrail still had under way may come until now.
+  until delete_unless 'NoSuchBucket|BucketNotEmpty' s3api delete-bucket --bucket "$1" || [[ $REPLY == NoSuchBucket ]]; do
+    tries=$((tries + 1))
+    ((tries < 10)) || refused s3api delete-bucket
+    empty_bucket "$1"
+  done
+  unmark_untagged bucket "$1"
+  log "bucket $1: deleted"
+}
+
+# empty_bucket NAME: deletes all versions, delete markers and unfinished uploads.
+empty_bucket() {
   local key upload batch=$TEMPORARY/objects.json
   while list_versions "$1"; do
     printf '%s' "$REPLY" >"$batch"
@@ -66,9 +80,6 @@ delete_bucket() {
         --upload-id "$upload" || true
     done <<<"$REPLY"
   fi
-  call_unless NoSuchBucket s3api delete-bucket --bucket "$1" || true
-  unmark_untagged bucket "$1"
-  log "bucket $1: deleted"
 }
 
 # list_versions BUCKET: one page of versions, up to 1,000, in REPLY, in the form that delete-objects takes; status 1 when

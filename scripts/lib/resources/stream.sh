@@ -3,7 +3,7 @@
 require_lib state/inventory state/survey state/untagged
 
 ensure_stream() {
-  local shards=() mode open encryption status
+  local shards=() mode open encryption status refusal
   if ! exists stream "$STREAM_NAME"; then
     [[ $STREAM_MODE == ON_DEMAND ]] || shards=(--shard-count "$SHARD_COUNT")
     mark_untagged stream "$STREAM_NAME"
@@ -22,16 +22,36 @@ ensure_stream() {
   [[ $status == ACTIVE ]] || wait_for_stream
   ! is_marked_untagged stream "$STREAM_NAME" || tag_stream
   if [[ $mode != "$STREAM_MODE" ]]; then
-    call kinesis update-stream-mode --stream-arn "$(arn_of stream "$STREAM_NAME")" \
+    refusal="stream $STREAM_NAME: AWS refuses to change its mode now. It can change twice in 24 hours: run scripts/setup.sh again"
+    refusal+=" later, or set STREAM_MODE=$mode"
+    change_stream "$refusal" update-stream-mode --stream-arn "$(arn_of stream "$STREAM_NAME")" \
       --stream-mode-details "StreamMode=$STREAM_MODE"
     stream_changed "mode $STREAM_MODE"
   fi
-  if [[ $STREAM_MODE == PROVISIONED && $open != "$SHARD_COUNT" ]]; then
-    call kinesis update-shard-count --stream-name "$STREAM_NAME" --target-shard-count "$SHARD_COUNT" \
-      --scaling-type UNIFORM_SCALING
-    stream_changed "$SHARD_COUNT shard(s)"
-  fi
+  [[ $STREAM_MODE != PROVISIONED ]] || reshard "$open"
   [[ $encryption == KMS ]] || encrypt_stream
+}
+
+# reshard OPEN: from so many open shards to SHARD_COUNT, in steps. A call takes at most twice and at least half of the open
+# shards: https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
+reshard() {
+  local open=$1 next refusal
+  while ((open != SHARD_COUNT)); do
+    next=$SHARD_COUNT
+    ((next <= 2 * open)) || next=$((2 * open))
+    ((2 * next >= open)) || next=$(((open + 1) / 2))
+    refusal="stream $STREAM_NAME: has $open shard(s), and AWS refuses to go on to $next now. Their number can change 10 times in 24"
+    refusal+=" hours: run scripts/setup.sh again tomorrow, or set SHARD_COUNT=$open"
+    change_stream "$refusal" update-shard-count --stream-name "$STREAM_NAME" --target-shard-count "$next" \
+      --scaling-type UNIFORM_SCALING
+    stream_changed "$next shard(s)"
+    open=$next
+  done
+}
+
+# change_stream REFUSAL ARGUMENTS: REFUSAL is what to say when a limit of AWS's is reached; its own words follow.
+change_stream() {
+  call_unless LimitExceededException kinesis "${@:2}" || die "$1 ($(explain "$(<"$CLI_ERRORS")"))"
 }
 
 tag_stream() {
@@ -53,7 +73,7 @@ stream_changed() {
 wait_for_stream() { call kinesis wait stream-exists --stream-name "$STREAM_NAME"; }
 
 delete_stream() {
-  call_unless ResourceNotFoundException kinesis delete-stream --stream-name "$1" --enforce-consumer-deletion || true
+  delete_unless ResourceNotFoundException kinesis delete-stream --stream-name "$1" --enforce-consumer-deletion || true
   unmark_untagged stream "$1"
   log "stream $1: deleted"
 }

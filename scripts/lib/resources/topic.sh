@@ -27,6 +27,6 @@ ensure_topic() {
 }
 
 delete_topic() {
-  call sns delete-topic --topic-arn "$(arn_of topic "$1")"
+  delete_unless NotFound sns delete-topic --topic-arn "$(arn_of topic "$1")" || true
   log "topic $1: deleted, with its subscriptions"
 }
