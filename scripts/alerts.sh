@@ -17,7 +17,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/survey alerts/{subscribers,recipients}
+require_lib state/lookup alerts/{subscribers,recipients}
 
 main() {
   local command=${1-} protocol='' endpoint='' symbols='' signals=''

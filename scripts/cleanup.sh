@@ -6,12 +6,13 @@
 #   --yes        do not ask
 #   --keep-data  keep the bucket and the tables, with what is in them
 #
-# First lists what it will delete, and asks. A resource that has one of our names but not the tag
+# Looks in the region AWS_REGION alone. What belongs to the whole account (roles, budget, CloudWatch dashboard) stays while
+# the stack in another region has it. First lists what it will delete, and asks. A resource that has one of our names but not the tag
 # project=stock-market-streaming is not ours: it is named and left alone. Exit status 1 when anything is left.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/survey state/leftovers resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
+require_lib state/{regions,survey,leftovers} resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
   alerts/queues monitoring/{search,operations_topic,alarms,cloudwatch_dashboard,trail,budget}
 
 main() {
@@ -38,8 +39,10 @@ main() {
     delete_each < <(grep -Ev '^(mapping|trail|function) ' "$TEMPORARY/ours") || failed=1
     prove "$kept" "$failed"
   else
-    log 'Nothing of the project is there.'
+    log "Nothing of the project is in $AWS_REGION."
   fi
+  [[ -z $(in_state elsewhere) ]] ||
+    log "The stack in $(other_region) stays, with the roles of the account: AWS_REGION=$(other_region) scripts/cleanup.sh removes it."
   if [[ -n $(in_state foreign)$(in_state hidden) ]]; then
     { in_state foreign && in_state hidden; } >&2
     die "the above does not have the tag project=$PROJECT: it is not ours, and was left alone"
@@ -66,20 +69,32 @@ confirm() {
   [[ $answer == "$PROJECT" ]] || die 'not confirmed: nothing was deleted'
 }
 
-# prove KEPT FAILED: AWS needs up to a minute for a table or a stream, so look again, unless something failed.
+# prove KEPT FAILED: AWS needs a while for a table or a stream, so look again, unless something failed.
 prove() {
-  local tries=0
+  local tries=0 kind name waits
   find_ours "$1"
   while [[ -s $TEMPORARY/ours && $2 == 0 ]] && ((tries < 20)); do
-    tries=$((tries + 1))
-    sleep 3
+    tries=$((tries + 1)) waits=()
+    while read -r kind name; do
+      waits+=("wait_until_gone $kind $name")
+    done <"$TEMPORARY/ours"
+    in_parallel "${waits[@]}" || break
     find_ours "$1"
   done
   if [[ -s $TEMPORARY/ours ]]; then
     sed 's/^/  /' "$TEMPORARY/ours" >&2
     die 'the above is still there: mend the errors further up and run scripts/cleanup.sh again'
   fi
-  log 'Nothing of the project is left, by name and by tag.'
+  log "Nothing of the project is left in $AWS_REGION, by name and by tag."
+}
+
+# wait_until_gone KIND NAME: AWS has waiters for two kinds.
+wait_until_gone() {
+  case $1 in
+    stream) call kinesis wait stream-not-exists --stream-name "$2" ;;
+    table) call dynamodb wait table-not-exists --table-name "$2" ;;
+    *) sleep 3 ;;
+  esac
 }
 
 main "$@"

@@ -9,7 +9,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/inventory state/survey resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
+require_lib state/{inventory,regions,survey} resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
   doctor/{findings,machine,resources,alerts,data}
 
 main() {
@@ -26,14 +26,17 @@ examine() {
   in_parallel 'run_check check_cli' 'run_check check_python' 'run_check check_env' 'run_check check_region'
   (load_settings) 2>/dev/null || return 0 # check_env has said why
   load_settings
-  if ! (call sts get-caller-identity --query '[Account,Arn]' --output text --cli-connect-timeout 10 &&
-    printf '%s' "$REPLY" >"$TEMPORARY/identity") 2>"$CLI_ERRORS-told"; then
+  if ! (get_identity && printf '%s' "$REPLY" >"$TEMPORARY/identity") 2>"$CLI_ERRORS-told"; then
     wrong "account: $(last_error "$CLI_ERRORS-told")"
     return
   fi
-  use_account "$(cut -f 1 "$TEMPORARY/identity")"
+  use_account "$(<"$TEMPORARY/identity")"
   (survey) 2>/dev/null || true # below, check_resource asks again for a resource that this missed
   run_check check_credentials
+  if [[ -z $(in_state ours) && -n $(in_state elsewhere) ]]; then
+    wrong "region $AWS_REGION: your stack is in $(other_region): correct AWS_REGION"
+    return
+  fi
   if [[ $(in_state absent) == "$(inventory)" ]]; then
     note "nothing is set up in $AWS_REGION yet: scripts/setup.sh does it, scripts/setup.sh --dry-run shows how"
     return

@@ -19,7 +19,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/inventory state/survey monitoring/{search,operations_topic,alarms,cloudwatch_dashboard,trail,budget,report}
+require_lib state/inventory state/{lookup,regions} monitoring/{search,operations_topic,alarms,cloudwatch_dashboard,trail,budget,report}
 
 main() {
   local jobs=(ensure_cloudwatch_dashboard ensure_failed_batches_notified ensure_rejects_alarm) remove='' name
@@ -54,7 +54,9 @@ main() {
     return
   fi
   read_tag bucket "$BUCKET_NAME" || REPLY=''
-  [[ $REPLY == "$PROJECT" ]] || die 'there is nothing to watch yet: run scripts/setup.sh first'
+  if [[ $REPLY != "$PROJECT" ]] || is_elsewhere bucket "$BUCKET_NAME" || ! belongs_here; then
+    die "there is nothing to watch in $AWS_REGION yet: run scripts/setup.sh first"
+  fi
   ensure_operations_topic
   in_parallel "${jobs[@]}" ||
     die 'the monitoring is not complete: mend the above and run this again, it goes on from here'

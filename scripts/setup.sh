@@ -13,7 +13,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib state/survey resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics,saved_queries,summary}
+require_lib state/{inventory,regions,survey} resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics,saved_queries,summary}
 
 main() {
   case ${1-} in
@@ -26,6 +26,10 @@ main() {
   [[ -z $dry_run ]] || printf 'export AWS_REGION=%s AWS_DEFAULT_REGION=%s\n' "$AWS_REGION" "$AWS_REGION"
   survey
   refuse_others
+  if exists table "$TABLE_NAME" && ! exists function "$ANALYST"; then
+    log "table $TABLE_NAME: its stream keeps a day's ticks. Those that are too old for $ANALYST by now go to the failed" \
+      'batches, which does no harm: scripts/redrive.sh hands them to it'
+  fi
   # First what needs nothing else: these name each other only in policies and settings, which AWS does not check.
   ensure ensure_stream ensure_ticks_table ensure_alerts_table ensure_bucket ensure_topic \
     ensure_processor_role ensure_analyst_role ensure_catalog ensure_workgroup
@@ -45,6 +49,9 @@ refuse_others() {
   others=$(in_state hidden)
   [[ -z $others ]] || die "${others//$'\n'/, }: exists, but AWS does not say whose it is: it is a bucket of another account," \
     'or you may not read its tags; choose another name in .env (nothing was changed)'
+  others=$(in_state elsewhere)
+  [[ -z $others ]] || die "${others//$'\n'/, }: your stack is in $(other_region), and roles belong to the whole account:" \
+    "correct AWS_REGION, or first remove that stack: AWS_REGION=$(other_region) scripts/cleanup.sh (nothing was changed)"
   others=$(in_state foreign)
   [[ -z $others ]] || die "${others//$'\n'/, }: in this account already, without the tag project=$PROJECT:" \
     'choose other names in .env (nothing was changed)'

@@ -42,7 +42,7 @@ ABSENT += " InvalidRequestException"
 EMPTY = f"""#!/bin/sh
 echo "$*" >>"$AWS_CALL_LOG"
 case "$*" in
-*get-caller-identity*) echo 123456789012 ;;
+*get-caller-identity*) printf '123456789012\\tarn:aws:iam::123456789012:user/u\\n' ;;
 *list-named-queries* | *list-event-source-mappings*) echo None ;;
 *) printf 'An error occurred (%s) when calling X: no\\n' {ABSENT} >&2; exit 254 ;;
 esac

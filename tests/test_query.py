@@ -197,7 +197,7 @@ def test_query_that_runs_shows_its_progress_and_is_stopped_by_ctrl_c(tmp_path):
         f"""#!/bin/sh
 echo "$*" >>{project.calls}
 case "$*" in
-  *get-caller-identity*) echo {ACCOUNT_ID} ;;
+  *get-caller-identity*) printf "{ACCOUNT_ID}\\tarn:aws:iam::{ACCOUNT_ID}:user/u\\n" ;;
   *start-query-execution*) echo the-query ;;
   *get-query-execution*) printf 'RUNNING\\t0\\tDML\\tNone\\n' ;;
 esac

@@ -62,5 +62,5 @@ def test_scripts_for_operating_do_their_work(journey):
 def test_clean_up_leaves_nothing(journey):
     done = journey.steps["clean-up"]
     assert done.returncode == 0, done.stderr
-    assert "Nothing of the project is left, by name and by tag." in done.stderr
+    assert "Nothing of the project is left in us-east-1, by name and by tag." in done.stderr
     assert journey.there["clean-up"] == {}

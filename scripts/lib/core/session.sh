@@ -4,7 +4,7 @@
 start_session() {
   prepare_session
   load_settings
-  call sts get-caller-identity --query Account --output text --cli-connect-timeout 10
+  get_identity
   use_account "$REPLY"
   log "account $ACCOUNT_ID, region $AWS_REGION${AWS_ENDPOINT_URL:+, $AWS_ENDPOINT_URL}"
 }
@@ -23,9 +23,17 @@ prepare_session() {
   trap 'interrupted' INT TERM HUP
 }
 
-# use_account ID: sets what depends on the account.
+# The account's ID and the user's ARN, in REPLY.
+get_identity() {
+  call sts get-caller-identity --query '[Account,Arn]' --output text --cli-connect-timeout 10
+  [[ $REPLY == *$'\t'arn:aws:* ]] ||
+    die "these credentials are for the partition $(cut -d : -f 2 <<<"$REPLY") (China, GovCloud or another); these scripts" \
+      'are for the partition aws, with all other regions'
+}
+
+# use_account IDENTITY: sets what depends on the account; IDENTITY is that of get_identity.
 use_account() {
-  ACCOUNT_ID=$1
+  ACCOUNT_ID=${1%%$'\t'*}
   BUCKET_NAME=${BUCKET_NAME//\{account\}/$ACCOUNT_ID}
   BUCKET_NAME=${BUCKET_NAME//\{region\}/$AWS_REGION}
   check_setting BUCKET_NAME '^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$' 'lower-case letters, digits and hyphens (3 to 63)'

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The SNS topic that tells operators of trouble, and the notifications that S3 sends to it.
-require_lib state/survey state/comparison resources/topic resources/subscriptions monitoring/search
+require_lib state/lookup state/comparison resources/topic resources/subscriptions monitoring/search
 
 # The topic of the alerts is encrypted with alias/aws/sns, so CloudWatch, S3 and Budgets cannot publish to it, and a
 # key of our own costs $1 a month. Alarms name functions and objects, not quotes, so their topic needs no key.

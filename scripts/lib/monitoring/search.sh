@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What monitoring.sh makes: its names, and how it is found again. Names, because a dashboard and a budget take no tag,
 # and the tags of the rest are seen only after a while.
-require_lib state/inventory state/survey
+require_lib state/inventory state/lookup state/regions
 
 # shellcheck disable=SC2034 # the files that require this one use these names
 {
@@ -16,10 +16,18 @@ require_lib state/inventory state/survey
 # note_found KIND: writes the names in REPLY, one a line, to $TEMPORARY/found-KIND as "KIND name".
 note_found() { awk -v kind="$1" 'NF { print kind, $0 }' <<<"$REPLY" >"$TEMPORARY/found-$1"; }
 
+# note_found_here KIND: the same, for what belongs to the whole account: the stack in another region may use it.
+note_found_here() {
+  note_found "$1"
+  [[ ! -s $TEMPORARY/found-$1 ]] || belongs_here || : >"$TEMPORARY/found-$1"
+}
+
+# Like a budget, a dashboard has no region:
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutDashboard.html
 find_cloudwatch_dashboard() {
   call cloudwatch list-dashboards --dashboard-name-prefix "$CLOUDWATCH_DASHBOARD" --output text \
     --query "DashboardEntries[?DashboardName=='$CLOUDWATCH_DASHBOARD'].[DashboardName]"
-  note_found cloudwatch-dashboard
+  note_found_here cloudwatch-dashboard
 }
 
 find_alarm() {
@@ -43,5 +51,5 @@ find_trail() {
 find_budget() {
   call_unless 'NotFoundException|AccessDeniedException' budgets describe-budget --account-id "$ACCOUNT_ID" \
     --budget-name "$BUDGET" --query Budget.BudgetName --output text || REPLY=''
-  note_found budget
+  note_found_here budget
 }

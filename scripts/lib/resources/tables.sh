@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The two DynamoDB tables. (DynamoDB encrypts every table at rest.)
-require_lib state/inventory state/survey
+require_lib state/inventory state/lookup state/survey
 
 LATEST_STREAM='"LatestStreamArn": "([^"]+)"'
 
@@ -61,6 +61,6 @@ table_stream() {
 }
 
 delete_table() {
-  call_unless 'ResourceNotFoundException|ResourceInUseException' dynamodb delete-table --table-name "$1" || true
+  delete_unless ResourceNotFoundException dynamodb delete-table --table-name "$1" || true
   log "table $1: deleted"
 }

@@ -1,12 +1,39 @@
 # shellcheck shell=bash
 # What belongs to the project and is not in the inventory: mappings, what monitoring.sh made, and everything else that
 # has the tag.
-require_lib state/inventory state/survey monitoring/search
+require_lib state/{inventory,lookup,regions,survey} monitoring/search
 
+# What has the tag and is not in the inventory, as "kind name" lines in $TEMPORARY/tagged.
 find_tagged() {
+  local kind name known arns arn
+  known=$(while read -r kind name; do printf ' %s ' "$(arn_of "$kind" "$name")"; done < <(inventory))
   call resourcegroupstaggingapi get-resources --tag-filters "Key=project,Values=$PROJECT" --output text \
     --query 'ResourceTagMappingList[].[ResourceARN]'
-  printf '%s\n' "$REPLY" >"$TEMPORARY/arns"
+  arns=$REPLY
+  : >"$TEMPORARY/tagged"
+  while read -r arn; do
+    [[ -n $arn && $known != *" $arn "* ]] || continue
+    read -r kind name <<<"$(tagged_resource "$arn")"
+    [[ -z $kind ]] || ! is_there "$kind" "$name" || printf '%s\n' "$kind $name" >>"$TEMPORARY/tagged"
+  done <<<"$arns"
+}
+
+# is_there KIND NAME: AWS lists what was deleted by its tag for hours, so this asks for the resource itself.
+is_there() {
+  case $1 in
+    stream | table | topic) read_tag "$@" ;;
+    bucket) read_tag "$@" && ! is_elsewhere "$@" ;;
+    operations-topic) read_tag topic "$2" ;;
+    queue)
+      call_unless 'AWS.SimpleQueueService.NonExistentQueue|QueueDoesNotExist' sqs get-queue-url --queue-name "$2" \
+        --output text
+      ;;
+    alarm)
+      call cloudwatch describe-alarms --alarm-names "$2" --query 'MetricAlarms[].AlarmName' --output text
+      [[ $REPLY == "$2" ]]
+      ;;
+    trail) call_unless TrailNotFoundException cloudtrail get-trail-status --name "$2" --output text ;;
+  esac
 }
 
 # All mappings, because one can outlive its function.
@@ -17,7 +44,7 @@ find_mappings() {
 
 # Prints what the searches found, as "kind name" lines.
 leftovers() {
-  local arn uuid known kind name
+  local arn uuid
   while read -r arn uuid; do
     case ${arn##*:function:} in
       "$PROCESSOR" | "$ANALYST")
@@ -25,13 +52,7 @@ leftovers() {
         ;;
     esac
   done <"$TEMPORARY/mappings"
-  known=$(while read -r kind name; do printf ' %s ' "$(arn_of "$kind" "$name")"; done < <(inventory))
-  {
-    cat "$TEMPORARY"/found-*
-    while read -r arn; do
-      [[ -z $arn || $known == *" $arn "* ]] || tagged_resource "$arn"
-    done <"$TEMPORARY/arns"
-  } | sort -u
+  sort -u "$TEMPORARY"/found-* "$TEMPORARY/tagged"
 }
 
 # tagged_resource ARN: its "kind name". What has the tag is ours, whatever its name: the names in .env may have changed
