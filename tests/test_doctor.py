@@ -77,6 +77,20 @@ def test_after_set_up_all_is_well_and_a_check_that_fails_says_so_while_the_other
 
 
 @pytest.mark.emulator
+def test_mapping_whose_last_result_is_a_failure_is_wrong(own_deployed):
+    own_deployed.put_in_front_of_aws(
+        "*LastProcessingResult*) printf 'Enabled\\tthe-uuid\\tFAILED: the stream is gone\\n'; exit ;;"
+    )
+    status, lines = doctor(own_deployed, **SUBSCRIBERS)
+    assert status == 1
+    assert [line.split(":")[0] for line in wrong(lines)] == [
+        "mapping of ProcessStockData",
+        "mapping of StockTrendAnalysis",
+    ]
+    assert "FAILED: the stream is gone" in wrong(lines)[0]
+
+
+@pytest.mark.emulator
 def test_each_difference_from_the_settings_is_a_line_with_its_remedy(deployed):
     changed = {"SHARD_COUNT": "2", "SMA_LONG": "21", "TABLE_NAME": "Stock-Market-Data"}
     status, lines = doctor(deployed, **SUBSCRIBERS, **changed)

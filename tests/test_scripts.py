@@ -53,7 +53,7 @@ def test_setup_on_an_empty_account_creates_everything_tagged_and_secured(deploye
         {"ObjectOwnership": "BucketOwnerEnforced"}
     ]
     prefixes = {rule["Filter"]["Prefix"] for rule in there["bucket lifecycle_configuration"]["Rules"]}
-    assert prefixes == {"raw-data/", "athena-results/", "aws/lambda/", "cloudtrail/", ""}
+    assert prefixes == {"athena-results/", "aws/lambda/", "cloudtrail/", ""}
     assert there["topic"]["Attributes"]["KmsMasterKeyId"] == "alias/aws/sns"
     assert {(s["Protocol"], s["Endpoint"]) for s in there["subscriptions"]["Subscriptions"]} == {
         ("email", "a@example.com"),
@@ -190,7 +190,7 @@ def test_cleanup_leaves_nothing_and_a_second_run_finds_nothing(own_deployed):
     assert not sqs.list_queues().get("QueueUrls")
     assert not own_deployed.client("cloudwatch").list_dashboards()["DashboardEntries"]
     again = own_deployed.succeed("cleanup.sh")
-    assert "Nothing of the project is there." in again.stderr
+    assert "Nothing of the project is in us-east-1." in again.stderr
 
 
 @pytest.mark.emulator
@@ -201,7 +201,8 @@ def test_cleanup_with_keep_data_keeps_bucket_and_tables_for_the_next_setup(own_d
     left = snapshot(own_deployed)
     assert left
     assert all(name.startswith(("stock-market-data", "stock-trend-alerts", "bucket")) for name in left)
-    own_deployed.succeed("setup.sh", **SUBSCRIBERS)
+    again = own_deployed.succeed("setup.sh", **SUBSCRIBERS)
+    assert "scripts/redrive.sh hands them to it" in again.stderr
     assert snapshot(own_deployed) == before
     assert own_deployed.client("s3").get_object(Bucket=BUCKET, Key="raw-data/x")["Body"].read() == b"x"
 
@@ -245,7 +246,7 @@ def test_cleanup_that_is_not_confirmed_deletes_nothing(deployed):
 
 @pytest.mark.emulator
 def test_cleanup_goes_on_after_a_failure_and_says_what_is_left(own_deployed):
-    first = own_deployed.run("cleanup.sh", "--yes", AWS_FAIL_AT="30")
+    first = own_deployed.run("cleanup.sh", "--yes", AWS_FAIL_AT="32")
     assert first.returncode == 1
     assert "is still there" in first.stderr
     left = snapshot(own_deployed)
@@ -414,6 +415,7 @@ def test_stream_and_bucket_that_were_left_untagged_are_cleaned_up(project):
         ("ALERT_PHONE", "0555", "+15551234567"),
         ("ALERT_PHONE_SIGNALS", "ANOMALY,SALE", "BUY"),
         ("AWS_REGION", "US East", "us-east-1"),
+        ("PERMISSIONS_BOUNDARY", "boundary", "ARN of a policy"),
     ],
 )
 def test_bad_setting_is_named_before_aws_is_asked(offline, name, value, hint):
@@ -449,6 +451,12 @@ def test_all_bad_settings_are_named_at_once_and_what_cannot_be_seen_is_told(offl
             "An error occurred (AccessDenied) when calling the X operation: User: u may not",
             "not allowed: User: u",
         ),
+        (
+            "An error occurred (AccessDeniedException) when calling the CreateDatabase operation: "
+            "Insufficient Lake Formation permission(s): Required Create Database on Catalog",
+            "Required Create Database on Catalog. Let its administrator grant you this",
+        ),
+        ("Waiter StreamExists failed: Max attempts exceeded", "run this again in some minutes"),
         ("Something nobody foresaw", "Something nobody foresaw"),
     ],
 )
@@ -459,6 +467,21 @@ def test_refused_first_call_is_one_clear_line(offline, script, says, hint):
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: sts get-caller-identity: ")
     assert hint in line
+
+
+@pytest.mark.parametrize(
+    ("script", "start"),
+    [("setup.sh", "error: "), ("cleanup.sh", "error: "), ("doctor.sh", "WRONG  account: ")],
+)
+@pytest.mark.parametrize("partition", ["aws-cn", "aws-us-gov"])
+def test_account_in_another_partition_is_refused_by_its_name(offline, script, start, partition):
+    offline.put_in_front_of_aws(
+        f"*get-caller-identity*) printf '000000000000\\tarn:{partition}:iam::000000000000:user/u\\n'; exit ;;"
+    )
+    done = offline.run(script)
+    assert done.returncode == 1
+    line = (done.stdout + done.stderr).splitlines()[-1]
+    assert line.startswith(f"{start}these credentials are for the partition {partition} ")
 
 
 def test_missing_aws_cli_is_named(offline, tmp_path):

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The doctor on resources: is each one as the settings want it?
-require_lib state/inventory state/survey resources/{analytics,saved_queries,tables} doctor/findings
+require_lib state/{inventory,regions,survey} resources/{analytics,roles,saved_queries,tables} doctor/findings
 
 ensure_workgroup_and_queries() {
   ensure_workgroup
@@ -14,6 +14,7 @@ check_resource() {
   case $(state_of "$1" "$2") in
     absent) wrong "$1 $2: does not exist$(near_miss "$1" "$2"): run scripts/setup.sh" ;;
     foreign) wrong "$1 $2: does not have the tag project=$PROJECT, so it is not ours: choose another name in .env" ;;
+    elsewhere) wrong "$1 $2: is that of the stack in $(other_region): correct AWS_REGION, or remove one of the two stacks" ;;
     hidden) wrong "$1 $2: AWS does not say whose it is (another account's?): choose another name in .env" ;;
     ours)
       changes=$("${@:3}") || exit 1
@@ -51,6 +52,7 @@ check_role() {
   local policy
   check_resource role "$1" "$2"
   exists role "$1" || return 0
+  ! trusts_any_account "$1" || note "role $1: trusts Lambda without the condition aws:SourceAccount, because AWS refused it"
   call iam list-role-policies --role-name "$1" --query 'PolicyNames[]' --output text
   for policy in $REPLY; do
     [[ $policy == "$1" || $policy == None ]] ||
@@ -78,7 +80,7 @@ check_mapping() {
   IFS=$'\t' read -r state uuid result <<<"$REPLY"
   if [[ $state == Disabl* ]]; then
     wrong "mapping of $1: $state: aws lambda update-event-source-mapping --enabled --uuid $uuid"
-  elif [[ $result == *PROBLEM* || $result == *rror* ]]; then
+  elif [[ $result == *PROBLEM* || $result == *FAILED* || $result == *rror* ]]; then
     wrong "mapping of $1: $state, but $result: aws logs filter-log-events --log-group-name /aws/lambda/$1" \
       '--filter-pattern ERROR'
   else

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The two Lambda functions and their log groups.
-require_lib state/inventory state/survey
+require_lib state/inventory state/survey resources/roles
 
 ensure_processor() { ensure_log_group "/aws/lambda/$PROCESSOR" && ensure_function "$PROCESSOR" process_stock_data; }
 ensure_analyst() { ensure_log_group "/aws/lambda/$ANALYST" && ensure_function "$ANALYST" stock_trend_analysis; }
@@ -11,13 +11,17 @@ ensure_analyst() { ensure_log_group "/aws/lambda/$ANALYST" && ensure_function "$
 # of it, and 3.4 s at 256 MB, which is 0.145 of one. CPU time costs the same either way: seven times the price for a
 # seventh of the time. Waiting for other services costs more, 2 cents a month at a poll every 30 s (docs/latency.md).
 ensure_function() {
-  local wanted hash='"CodeSha256": "([^"]+)"'
+  local wanted hash='"CodeSha256": "([^"]+)"' role='"Role": "[^"]*/([^"/]+)"'
   wanted=$(render "$SCRIPTS/resources/$2.json")
   if ! exists function "$1"; then
     zip_handler "$2" >/dev/null
-    # Lambda does not know a new role for its first moments.
-    retry_while InvalidParameterValueException lambda create-function --cli-input-json "$wanted" \
-      --architectures arm64 --zip-file "fileb://$(zip_of "$2")" --tags "project=$PROJECT"
+    [[ $wanted =~ $role ]]
+    set -- "$1" "$2" "${BASH_REMATCH[1]}" lambda create-function --cli-input-json "$wanted" \
+      --zip-file "fileb://$(zip_of "$2")" --tags "project=$PROJECT" --architectures
+    if ! with_role "${@:3}" arm64; then
+      log "function $1: on x86_64, which costs a quarter more: there is no arm64 in $AWS_REGION"
+      with_role "${@:3}" x86_64
+    fi
     created function "$1"
     call lambda wait function-active-v2 --function-name "$1"
     return
@@ -55,7 +59,7 @@ zip_handler() {
 }
 
 delete_function() {
-  call_unless ResourceNotFoundException lambda delete-function --function-name "$1" || true
+  delete_unless ResourceNotFoundException lambda delete-function --function-name "$1" || true
   log "function $1: deleted"
 }
 
@@ -85,6 +89,6 @@ log_retention() {
 }
 
 delete_log_group() {
-  call_unless ResourceNotFoundException logs delete-log-group --log-group-name "$1" || true
+  delete_unless ResourceNotFoundException logs delete-log-group --log-group-name "$1" || true
   log "log-group $1: deleted"
 }
