@@ -36,6 +36,13 @@ GLOBAL = {
     "--output",
     "--query",
 }
+# What only a slow deletion, a tag of something gone, or a bucket with a name of one's own brings about.
+SELDOM = """
+dynamodb wait table-not-exists --table-name x
+kinesis wait stream-not-exists --stream-name x
+s3api get-bucket-location --bucket x
+sqs get-queue-url --queue-name x
+"""
 ABSENT = "ResourceNotFoundException NoSuchBucket NotFound NoSuchEntity EntityNotFoundException"
 ABSENT += " InvalidRequestException"
 # An `aws` whose account is empty.
@@ -63,7 +70,8 @@ def commands(tmp_path_factory, journey) -> dict[str, list[list[str]]]:
     assert on_aws.steps["dry run"].returncode == 0, on_aws.steps["dry run"].stderr
 
     found: dict[str, list[list[str]]] = {}
-    for words in [*on_aws.commands, *journey.commands]:
+    seldom = [line.split() for line in SELDOM.split("\n") if line]
+    for words in [*on_aws.commands, *journey.commands, *seldom]:
         length = 3 if words[1:2] == ["wait"] else 2
         found.setdefault(" ".join(words[:length]), []).append(words[length:])
     assert len(found) > 110

@@ -125,6 +125,7 @@ def travel(project: Project) -> Journey:
     handler = project.folder / "lambdas/process_stock_data.py"
     handler.write_text(handler.read_text() + "\n")
     changed = {"SHARD_COUNT": "2", "RETENTION_DAYS": "3", "ALERT_PHONE_SIGNALS": "BUY"}
+    changed["PERMISSIONS_BOUNDARY"] = "arn:aws:iam::aws:policy/PowerUserAccess"
     journey.go("dry run of changes", project, "setup.sh", "--dry-run", **changed, BUCKET_NAME="other")
     journey.go("dry run of a mode", project, "setup.sh", "--dry-run", STREAM_MODE="ON_DEMAND")
     journey.go("deployment of a change", project, "deploy_lambdas.sh")

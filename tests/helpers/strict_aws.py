@@ -8,7 +8,7 @@
 - Lambda refuses a role once before it knows it, and for ever while REFUSE_CONDITION is set and the role's
   trust policy has the condition.
 - The regions in NO_ARM64 have no arm64.
-- Each deletion is refused once, with the error that its service has for this.
+- Each deletion is refused at first, with the errors that its service has for this.
 - GetResources goes on listing what was deleted.
 
 This file is also the program: strict_aws.py NEXT FOLDER ARGUMENTS…, where NEXT is the `aws` behind it and
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 BUSY = {
     "delete-alarms": "ResourceConflict",
-    "delete-bucket": "OperationAborted",
+    "delete-bucket": "OperationAborted BucketNotEmpty",
     "delete-dashboards": "ConflictException",
     "delete-database": "ConcurrentModificationException",
     "delete-event-source-mapping": "ResourceInUseException",
@@ -103,8 +103,10 @@ class Command:
             self.check_role(function["Configuration"]["Role"])
         elif self.operation == "update-event-source-mapping":
             self.check_window()
-        elif self.operation in BUSY and self.count(f"{self.region} {' '.join(self.words)}") == 1:
-            self.refuse(BUSY[self.operation], "busy")
+        elif self.operation in BUSY:
+            codes = BUSY[self.operation].split()
+            if (time := self.count(f"{self.region} {' '.join(self.words)}")) <= len(codes):
+                self.refuse(codes[time - 1], "busy")
 
     def check_shards(self) -> None:
         stream = self.flag("--stream-name")
