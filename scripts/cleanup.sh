@@ -41,8 +41,7 @@ main() {
   else
     log "Nothing of the project is in $AWS_REGION."
   fi
-  [[ -z $(in_state elsewhere) ]] ||
-    log "The stack in $(other_region) stays, with the roles of the account: AWS_REGION=$(other_region) scripts/cleanup.sh removes it."
+  name_other_regions
   if [[ -n $(in_state foreign)$(in_state hidden) ]]; then
     { in_state foreign && in_state hidden; } >&2
     die "the above does not have the tag project=$PROJECT: it is not ours, and was left alone"

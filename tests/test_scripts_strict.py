@@ -9,12 +9,14 @@ import boto3
 import pytest
 
 from helpers.journey import Journey, moto_account
-from helpers.project_copy import Project, snapshot
+from helpers.project_copy import BUCKET, Project, snapshot
 from helpers.strict_aws import make_strict
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("strict")]
 ROLES = ("Lambda_Kinesis_DynamoDB_Role", "StockTrendLambdaRole")
 BOUNDARY = {"PERMISSIONS_BOUNDARY": "arn:aws:iam::000000000000:policy/boundary"}
+MORE_IN_US = "More of the project is in us-east-1, and stays there: "
+MORE_IN_US += "AWS_REGION=us-east-1 scripts/cleanup.sh removes it."
 EUROPE = {"AWS_REGION": "eu-west-1"}
 
 
@@ -106,6 +108,7 @@ def journey(strict) -> Journey:
         function["Architectures"] for function in in_europe(strict, "lambda").list_functions()["Functions"]
     ]
     journey.go("move again", strict, "setup.sh", **EUROPE, NO_ARM64="eu-west-1")
+    strict.client("s3").create_bucket(Bucket=BUCKET)
     journey.go("clean-up of the other region", strict, "cleanup.sh", "--yes", **EUROPE)
     there["streams at the end"] = in_europe(strict, "kinesis").list_streams()["StreamNames"]
     return journey
@@ -152,8 +155,7 @@ def test_cleanup_in_a_second_region_finds_nothing_and_says_which_stack_stays(jou
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[1:] == [
         "Nothing of the project is in eu-west-1.",
-        "The stack in us-east-1 stays, with the roles of the account: AWS_REGION=us-east-1 scripts/cleanup.sh"
-        " removes it.",
+        MORE_IN_US,
     ]
 
 
@@ -188,6 +190,14 @@ def test_cleanup_asks_again_what_was_refused_and_believes_no_tag_of_what_is_gone
 
 def test_permissions_boundary_is_given_to_both_roles(journey):
     assert journey.there["boundaries"] == [BOUNDARY["PERMISSIONS_BOUNDARY"]] * 2
+
+
+def test_clean_up_names_the_other_region_in_which_a_bucket_is_left(journey):
+    assert journey.steps["clean-up of the other region"].stderr.splitlines()[-2:] == [
+        "Nothing of the project is left in eu-west-1, by name and by tag.",
+        MORE_IN_US,
+    ]
+    assert "More of the project" not in journey.steps["clean-up"].stderr
 
 
 def test_region_without_arm64_gets_x86_64_and_is_told(journey):

@@ -52,3 +52,21 @@ other_region() { printf '%s' "$(<"$TEMPORARY/other-region")"; }
 
 # belongs_here: whether what belongs to the whole account is this region's, as the roles are.
 belongs_here() { ! is_elsewhere role "$PROCESSOR_ROLE" && ! is_elsewhere role "$ANALYST_ROLE"; }
+
+# name_other_regions: says where else there is something of the project. A search by tag sees one region only, but roles
+# and the names of buckets are known everywhere.
+name_other_regions() {
+  local before=${BUCKET_NAME%%"$AWS_REGION"*} after=${BUCKET_NAME#*"$AWS_REGION"} bucket region regions=''
+  [[ ! -e $TEMPORARY/other-region ]] || regions=$(other_region)
+  if [[ $BUCKET_NAME == *"$AWS_REGION"* ]] && call_unless AccessDenied s3api list-buckets --output text \
+    --query "Buckets[?starts_with(Name, '$before') && ends_with(Name, '$after')].[Name]"; then
+    while read -r bucket; do
+      bucket=${bucket#"$before"}
+      regions+=$'\n'${bucket%"$after"}
+    done <<<"$REPLY"
+  fi
+  while read -r region; do
+    [[ ! $region =~ ^[a-z]+(-[a-z]+)+-[0-9]$ || $region == "$AWS_REGION" ]] ||
+      log "More of the project is in $region, and stays there: AWS_REGION=$region scripts/cleanup.sh removes it."
+  done < <(sort -u <<<"$regions")
+}
