@@ -14,7 +14,14 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dashboard_parts import reading
-from dashboard_parts.ticks import TICK_FIELDS, Series, format_timestamp, parse_tick
+from dashboard_parts.ticks import (
+    TICK_FIELDS,
+    Series,
+    exchange_date,
+    format_timestamp,
+    is_anomaly_id,
+    parse_tick,
+)
 
 REFRESH_SECONDS = 3
 FIRST_TICKS = 120  # the first read of a symbol: an hour at one tick every 30 s
@@ -88,7 +95,8 @@ class Feed:
         """
         series, since = self.series(symbol), format_timestamp(start)
         series.charted_at = time.monotonic()
-        if series.ticks and (lacks_ticks(series, since) or lacks_alerts(series, since)):
+        lacks = lacks_ticks(series, since) or lacks_alerts(series, since) or lacks_anomalies(series, since)
+        if series.ticks and lacks:
             wait([self._submit(("older", symbol), self._read_older, series, since)], timeout)
         return series
 
@@ -202,6 +210,8 @@ class Feed:
                 self._read_older_ticks(series, since)
             if lacks_alerts(series, since):
                 self._read_older_alerts(series, since)
+            for day in lacks_anomalies(series, since):
+                self._read_anomalies(series, day)
 
     def _read_new_ticks(self, series: Series) -> None:
         last = series.ticks[-1].timestamp if series.ticks else ""
@@ -225,45 +235,59 @@ class Feed:
         series.complete_from = since if complete else series.ticks[0].timestamp
 
     def _read_new_alerts(self, series: Series) -> None:
-        """Read the new signals or, in turn with them, the anomalies that are expected.
-
-        The key of an anomaly begins with a date only. It sorts before the signals of its day, so a read of
-        the newest keys does not find it.
-        """
+        """Read the new signals or, in turn with them, the anomalies that may have come or changed."""
         now = series.alerts_read_at = time.monotonic()
         series.alert_reads += 1
         series.expected_anomalies = {
             alert_id: until
             for alert_id, until in series.expected_anomalies.items()
-            if alert_id not in series.alerts and until > now
+            if series.may_change(alert_id) and until > now
         }
         expected = series.expected_anomalies
-        signals = [key for key, alert in series.alerts.items() if alert.get("signal") != "ANOMALY"]
-        is_turn_of_anomalies = bool(expected) and (series.alert_reads % 2 == 0 or not series.has_new_ticks)
-        series.has_new_ticks = series.has_new_ticks and is_turn_of_anomalies
-        between, limit = None, CHART_ALERTS
-        if is_turn_of_anomalies:
-            between = (min(expected), max(expected))
-        elif signals:
+        pending = [key for key, alert in series.alerts.items() if alert.get("status") == "pending"]
+        days = sorted({key[:10] for key in [*expected, *filter(is_anomaly_id, pending)]})
+        is_their_turn = series.alert_reads % 2 == 0 or bool(expected and not series.has_new_ticks)
+        if days and is_their_turn:
+            self._read_anomalies(series, days[series.alert_reads // 2 % len(days)])
+            return
+        series.has_new_ticks = False
+        signals = [key for key in series.alerts if not is_anomaly_id(key)]
+        if signals:
             # Start at the oldest alert that was not sent yet, to see when its status changes.
-            pending = [key for key in signals if series.alerts[key].get("status") == "pending"]
-            between = (min(pending, default=max(signals)), "~")
+            first = min((key for key in pending if not is_anomaly_id(key)), default=max(signals))
+            items, _ = self._query(
+                series, "alert_id", fields=ALERT_FIELDS, between=(first, "~"), limit=CHART_ALERTS
+            )
         else:
-            limit = FIRST_ALERTS
-        items, complete = self._query(series, "alert_id", fields=ALERT_FIELDS, between=between, limit=limit)
-        if not between:
+            items, complete = self._query(series, "alert_id", fields=ALERT_FIELDS, limit=FIRST_ALERTS)
             series.alerts_complete_from = "" if complete else items[-1]["alert_id"]
-        series.alerts = series.alerts | {item["alert_id"]: item for item in items}
+            for day in lacks_anomalies(series, series.newest.get("timestamp", "")):
+                self._read_anomalies(series, day)
+        series.add_alerts(items)
         if len(series.alerts) > 2 * CHART_ALERTS:
-            kept = sorted(series.alerts)[-CHART_ALERTS:]
-            series.alerts, series.alerts_complete_from = {key: series.alerts[key] for key in kept}, kept[0]
+            signals = sorted(key for key in series.alerts if not is_anomaly_id(key))
+            series.alerts_complete_from = signals[-CHART_ALERTS]
+            older = set(signals[:-CHART_ALERTS])
+            series.alerts = {key: alert for key, alert in series.alerts.items() if key not in older}
+
+    def _read_anomalies(self, series: Series, day: str) -> None:
+        """Read a day's anomalies.
+
+        Their keys begin with the date alone. They sort before all signals of the day, so a read of the newest
+        keys does not find them.
+        """
+        items, _ = self._query(
+            series, "alert_id", fields=ALERT_FIELDS, between=(f"{day}#", f"{day}#~"), limit=CHART_ALERTS
+        )
+        series.add_alerts(items)
+        series.anomaly_days.add(day)
 
     def _read_older_alerts(self, series: Series, since: str) -> None:
         between = (since, series.alerts_complete_from)
         items, complete = self._query(
             series, "alert_id", fields=ALERT_FIELDS, between=between, limit=CHART_ALERTS
         )
-        series.alerts = series.alerts | {item["alert_id"]: item for item in items}
+        series.add_alerts(items)
         series.alerts_complete_from = since if complete else items[-1]["alert_id"]
 
     def _query(self, series: Series, key: str, **request: Any) -> tuple[list[dict[str, Any]], bool]:
@@ -282,3 +306,13 @@ def lacks_ticks(series: Series, since: str) -> bool:
 def lacks_alerts(series: Series, since: str) -> bool:
     """Whether a chart that starts at this timestamp needs older alerts, and there is room for them."""
     return since < series.alerts_complete_from and len(series.alerts) < CHART_ALERTS
+
+
+def lacks_anomalies(series: Series, since: str) -> list[str]:
+    """The exchange's days from a timestamp on whose anomalies were not read, newest first."""
+    if not (since and series.newest and series.alerts_complete_from):  # with "" all alerts are known
+        return []
+    zone = series.newest.get("exchange_timezone")
+    first, last = (exchange_date(timestamp, zone) for timestamp in (since, series.newest["timestamp"]))
+    days = [str(last - timedelta(days=age)) for age in range((last - first).days + 1)]
+    return [day for day in days if day not in series.anomaly_days]

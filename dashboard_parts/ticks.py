@@ -9,7 +9,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -42,6 +42,7 @@ class Series:
     newest: dict[str, Any] = field(default_factory=dict)  # the fields of the newest tick
     alerts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by alert_id
     alerts_complete_from: str = ""  # the same for alerts, an alert_id
+    anomaly_days: set[str] = field(default_factory=set)  # the exchange's days whose anomalies were read
     expected_anomalies: dict[str, float] = field(default_factory=dict)  # alert_id: when to stop looking
     has_new_ticks: bool = True  # ticks came after the last read of alerts
     alert_reads: int = 0
@@ -70,13 +71,21 @@ class Series:
                 continue
             ticks.append(tick)
             self.newest = {name: value for name, value in item.items() if has_right_type(name, value)}
-            if self.newest.get("anomaly") and (alert_id := anomaly_id(self.newest)) not in self.alerts:
+            if self.newest.get("anomaly") and self.may_change(alert_id := anomaly_id(self.newest)):
                 self.expected_anomalies[alert_id] = time.monotonic() + ANOMALY_ALERT_SECONDS
         if not self.ticks or not complete:
             self.ticks = []
             self.complete_from = "" if complete else ticks[0].timestamp if ticks else "~"
         self.ticks = self.ticks + ticks  # a new list, because a page may be drawing the old one
         self.has_new_ticks = self.has_new_ticks or bool(ticks)
+
+    def add_alerts(self, items: Iterable[dict[str, Any]]) -> None:
+        """Add items of the alerts table, or put them in the place of what was known of them."""
+        self.alerts = self.alerts | {item["alert_id"]: item for item in items}
+
+    def may_change(self, alert_id: str) -> bool:
+        """Whether an alert is not known yet, waits to be sent, or may still be sent for a live tick."""
+        return self.alerts.get(alert_id, {}).get("status") in (None, "pending", "historical")
 
     def is_complete_from(self, start: datetime) -> bool:
         """Whether no tick is missing from a time on."""
@@ -119,12 +128,20 @@ def time_zone(name: str | None) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
+def exchange_date(timestamp: str, zone: str | None) -> date:
+    """The date of a timestamp at an exchange in this time zone."""
+    return datetime.fromisoformat(timestamp).astimezone(time_zone(zone)).date()
+
+
 def anomaly_id(newest: dict[str, Any]) -> str:
     """The alert_id of a tick's anomaly: the date at its exchange, and the direction."""
-    moment = datetime.fromisoformat(newest["timestamp"]).astimezone(
-        time_zone(newest.get("exchange_timezone"))
-    )
-    return f"{moment.date()}#ANOMALY#{'up' if newest.get('change_percent', 0) > 0 else 'down'}"
+    day = exchange_date(newest["timestamp"], newest.get("exchange_timezone"))
+    return f"{day}#ANOMALY#{'up' if newest.get('change_percent', 0) > 0 else 'down'}"
+
+
+def is_anomaly_id(alert_id: str) -> bool:
+    """Whether an alert_id begins with a date alone, as an anomaly's does, and not with a time."""
+    return alert_id[10:11] == "#"
 
 
 def averages(ticks: Sequence[Tick], *, short: int, long: int) -> tuple[Decimal, Decimal, str] | None:

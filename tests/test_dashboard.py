@@ -297,6 +297,88 @@ def test_refresh_finds_an_anomaly_whose_key_sorts_before_known_signals(reads, ta
     assert reads.feed.series("AAPL").expected_anomalies == {}
 
 
+def put_many_signals(tables: Tables, newest: datetime) -> None:
+    """More signals of the newest tick's day than the first read takes."""
+    for age in range(feed.FIRST_ALERTS + 10):
+        tables.put_alert("AAPL", format_timestamp(newest - timedelta(seconds=age)), "BUY", "100")
+
+
+def test_first_read_finds_the_anomaly_of_a_symbol_with_many_alerts(reads, tables):
+    newest = datetime(2026, 11, 20, 20, tzinfo=UTC)
+    tables.put_ticks("AAPL", [100.0] * 2, newest=newest, exchange_timezone="America/New_York")
+    put_many_signals(tables, newest)
+    alert_id = tables.put_alert("AAPL", "2026-11-20T15:00:00.000Z", "ANOMALY", "120")
+
+    reads.refresh("AAPL")
+
+    assert alert_id in reads.feed.series("AAPL").alerts
+
+
+def test_read_back_to_finds_the_anomalies_of_each_day_and_asks_once(reads, tables):
+    newest = datetime(2026, 11, 20, 20, tzinfo=UTC)
+    tables.put_ticks("AAPL", [100.0] * 30, newest=newest, exchange_timezone="America/New_York")
+    put_many_signals(tables, newest)
+    ids = {
+        tables.put_alert("AAPL", f"2026-11-{day}T15:00:00.000Z", "ANOMALY", "120") for day in (17, 18, 19, 20)
+    }
+    reads.refresh("AAPL")
+    reads.queries.clear()
+
+    series = reads.feed.read_back_to("AAPL", datetime(2026, 11, 17, 14, 30, tzinfo=UTC), timeout=30)
+    asked = len(reads.queries)
+    reads.feed.read_back_to("AAPL", datetime(2026, 11, 17, 14, 30, tzinfo=UTC), timeout=30)
+
+    assert ids <= set(series.alerts)
+    assert len(reads.queries) == asked
+
+
+def test_many_alerts_drop_the_oldest_signals_and_no_anomaly(reads, tables, monkeypatch):
+    newest = datetime(2026, 11, 20, 20, tzinfo=UTC)
+    tables.put_ticks("AAPL", [100.0] * 2, newest=newest)
+    put_many_signals(tables, newest)
+    alert_id = tables.put_alert("AAPL", "2026-11-20T15:00:00.000Z", "ANOMALY", "120")
+    monkeypatch.setattr(feed, "CHART_ALERTS", 10)
+
+    reads.refresh("AAPL")
+
+    series = reads.feed.series("AAPL")
+    assert len(series.alerts) == 11
+    assert alert_id in series.alerts
+    assert series.alerts_complete_from == min(set(series.alerts) - {alert_id})
+
+
+@pytest.mark.parametrize("first", ["pending", "historical"])
+def test_refresh_reads_an_anomaly_again_until_it_is_sent(reads, tables, first):
+    now = datetime.now(UTC)
+    (timestamp,) = tables.put_ticks("AAPL", [120.0], newest=now - timedelta(seconds=9))
+    alert_id = tables.put_alert("AAPL", timestamp, "ANOMALY", "120", status=first)
+    reads.refresh("AAPL")
+    assert reads.feed.series("AAPL").alerts[alert_id]["status"] == first
+    tables.put_alert("AAPL", timestamp, "ANOMALY", "120", status="sent")
+    tables.put_ticks("AAPL", [121.0], newest=now)
+
+    for _ in range(6):
+        reads.refresh("AAPL")
+
+    assert reads.feed.series("AAPL").alerts[alert_id]["status"] == "sent"
+
+
+def test_refresh_reads_an_anomaly_that_stays_pending_after_its_tick_is_old(reads, tables):
+    now = datetime.now(UTC)
+    before, _ = tables.put_ticks("AAPL", [120.0, 100.0], newest=now - timedelta(seconds=9))
+    alert_id = tables.put_alert("AAPL", before, "ANOMALY", "120", status="pending")
+    reads.refresh("AAPL")
+    reads.feed.series("AAPL").expected_anomalies.clear()  # as two minutes later
+    tables.put_alert("AAPL", before, "ANOMALY", "120", status="sent")
+
+    for age in (8, 7, 6):
+        tables.put_ticks("AAPL", [100.0], newest=now - timedelta(seconds=age))
+        for _ in range(2):
+            reads.refresh("AAPL")
+
+    assert reads.feed.series("AAPL").alerts[alert_id]["status"] == "sent"
+
+
 def test_refresh_reads_a_pending_alert_again_until_it_is_sent(reads, tables):
     before, timestamp = tables.put_ticks("AAPL", [100.0] * 2, newest=datetime.now(UTC) - timedelta(seconds=9))
     alert_id = tables.put_alert("AAPL", before, "BUY", "100", status="pending")
