@@ -25,7 +25,7 @@ from dashboard_parts.chart import RANGES, candle_frame, chart_spec, place_candle
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
 from dashboard_parts.reading import CannotRun, Settings, read_settings
 from dashboard_parts.strip import draw_problem, draw_strip
-from dashboard_parts.ticks import SIGNALS, make_candles
+from dashboard_parts.ticks import SIGNALS, candle_seconds, index_from, make_candles
 
 PAGE_SYMBOLS = 25
 # How long the page waits for answers before it is drawn without them.
@@ -83,16 +83,23 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
         return
     start = start_of_range(series.newest, name)
     series = feed.read_back_to(symbol, start, timeout=TIMEOUT_SECONDS)
-    seconds = RANGES[name].candle_seconds if look == "Candles" else RANGES[name].point_seconds
+    as_candles, is_replay = look == "Candles", series.ticks[-1].replayed_at is not None
+    seconds = RANGES[name].point_seconds
+    if as_candles or is_replay:
+        seconds = candle_seconds(series.ticks[index_from(series.ticks, start) :])
+    time_format = (
+        "%d %b %Y" if is_replay and seconds >= 86_400 else "%a %H:%M" if name == "5 days" else "%H:%M"
+    )
     candles = make_candles(series, start=start, seconds=seconds, short=short, long=long)
     sessions = place_candles(candles)
     st.vega_lite_chart(
         candle_frame(candles),
         chart_spec(
             colours=colours,
-            as_candles=look == "Candles",
+            as_candles=as_candles,
             sessions=sessions,
-            shows_weekday=name == "5 days",
+            time_format=time_format,
+            is_utc=is_replay,
             short=short,
             long=long,
         ),

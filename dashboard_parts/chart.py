@@ -8,22 +8,21 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dashboard_parts.ticks import SIGNALS, time_zone
+from dashboard_parts.ticks import SESSION_GAP, SIGNALS, time_zone
 
 
 class Range(NamedTuple):
     """A range of the chart."""
 
     span: timedelta | None  # None: it begins at the start of a day
-    candle_seconds: int
     point_seconds: int  # of the line
 
 
 RANGES = {
-    "15 min": Range(timedelta(minutes=15), 60, 5),
-    "1 h": Range(timedelta(hours=1), 60, 15),
-    "Today": Range(None, 600, 60),
-    "5 days": Range(None, 1800, 900),
+    "15 min": Range(timedelta(minutes=15), 5),
+    "1 h": Range(timedelta(hours=1), 15),
+    "Today": Range(None, 60),
+    "5 days": Range(None, 900),
 }
 
 
@@ -48,7 +47,7 @@ def start_of_range(newest: dict[str, Any], name: str) -> datetime:
 def place_candles(candles: list[dict[str, Any]]) -> list[tuple[float, float]]:
     """Give each candle its place on a time axis without closed markets, from `x` to `x2`.
 
-    A gap of more than two hours loses its whole hours, so that round times stay round. The newest session
+    A gap of more than SESSION_GAP loses its whole hours, so that round times stay round. The newest session
     keeps its true times, and the earlier ones shift towards it.
 
     Returns:
@@ -59,7 +58,7 @@ def place_candles(candles: list[dict[str, Any]]) -> list[tuple[float, float]]:
         candle = candles[index]
         candle["x"], candle["x2"] = candle["t"] + shift, candle["end"] + shift
         gap = candle["t"] - candles[index - 1]["end"] if index else math.inf
-        if gap > 2 * hour:
+        if gap > SESSION_GAP:
             sessions.append((candle["x"], shift))
             shift += gap // hour * hour if index else 0
     return sessions[::-1]
@@ -67,7 +66,8 @@ def place_candles(candles: list[dict[str, Any]]) -> list[tuple[float, float]]:
 
 def candle_frame(candles: list[dict[str, Any]]) -> pd.DataFrame:
     """The candles as the chart takes them, with the same columns and types whatever they hold."""
-    numbers = ["t", "x", "x2", "open", "high", "low", "close", "volume", "short", "long", *SIGNALS]
+    numbers = ["t", "x", "x2", "open", "high", "low", "close", "wick_low", "wick_high"]
+    numbers += ["volume", "short", "long", *SIGNALS]
     frame = pd.DataFrame(candles, columns=[*numbers, "alerts"])
     return frame.astype(dict.fromkeys(numbers, float) | {"alerts": object}).fillna({"alerts": "none"})
 
@@ -77,7 +77,8 @@ def chart_spec(
     colours: dict[str, str],
     as_candles: bool,
     sessions: list[tuple[float, float]],
-    shows_weekday: bool,
+    time_format: str,
+    is_utc: bool,
     short: int,
     long: int,
 ) -> dict[str, Any]:
@@ -86,14 +87,15 @@ def chart_spec(
     Args:
         as_candles: draw candles, not a line.
         sessions: what `place_candles` returned.
-        shows_weekday: put the weekday before the time on the axis.
+        time_format: of the times on the axis, as d3-time-format takes it.
+        is_utc: show UTC on the axis, not the browser's own time.
         short, long: the number of ticks in each average.
     """
     shift = "0"  # of the newest session, whose condition is the first to be tested
     for first, session_shift in sessions:
         if session_shift or shift != "0":
             shift = f"(datum.value >= {first:.0f} ? {session_shift:.0f} : {shift})"
-    label = f"timeFormat(datum.value - {shift}, '{'%a %H:%M' if shows_weekday else '%H:%M'}')"
+    label = f"{'utc' if is_utc else 'time'}Format(datum.value - {shift}, '{time_format}')"
     time_axis = {"labelExpr": label, "title": None, "labelOverlap": True, "grid": False, "tickCount": 8}
     # Prices take the upper 78 % of the height, volume the lowest 17 %.
     price_range, volume_range = ([{"expr": f"height * {y}"} for y in ys] for ys in ((0.78, 0), (1, 0.83)))
@@ -114,21 +116,28 @@ def chart_spec(
     def line(name: str, colour: str, **mark: Any) -> dict[str, Any]:
         return layer("line", {"x": time("middle"), "y": price(name)}, color=colour, **mark)
 
-    def signals(name: str, shape: str, colour: str, offset: int) -> dict[str, Any]:
+    def signals(name: str, shape: str, colour: str, offset: int) -> list[dict[str, Any]]:
+        """One marker a candle outside its wick, and beside it the number of signals if there are more."""
         look = {"filled": True, "size": 110, "opacity": 1, "stroke": "white", "strokeWidth": 0.8}
-        look |= {"shape": shape, "color": colour, "yOffset": offset}
-        points = layer("point", {"x": time("middle"), "y": price(name)}, **look)
-        return points | {"transform": [{"filter": f"isValid(datum['{name}'])"}]}
+        place = {"x": time("middle"), "y": price("wick_low" if offset > 0 else "wick_high")}
+        points = layer("point", place, shape=shape, color=colour, yOffset=offset, **look)
+        text = {"text": {"field": name, "format": "d"}}
+        count = layer("text", place | text, color=colour, yOffset=offset, xOffset=12, fontWeight="bold")
+        filters = (f"datum.{name} > 0", f"datum.{name} > 1")
+        return [
+            mark | {"transform": [{"filter": test}]}
+            for mark, test in zip((points, count), filters, strict=True)
+        ]
 
     def tooltip(name: str, title: str) -> dict[str, Any]:
         if name in ("local", "utc", "alerts"):
             return {"field": name, "title": title, "type": "nominal"}
-        text = ",.0f" if name == "volume" else ",.4~f"
+        text = ",.0f" if name == "volume" else ",.7~r"
         return {"field": name, "title": title, "type": "quantitative", "format": text}
 
     if as_candles:
         width = {"x": time("left"), "x2": {"field": "right"}, "color": colour}
-        high_low = {"y": price("low"), "y2": {"field": "high"}}
+        high_low = {"y": price("wick_low"), "y2": {"field": "wick_high"}}
         open_close = {"y": price("open"), "y2": {"field": "close"}}
         prices = [
             layer("rule", {"x": time("middle"), "color": colour} | high_low),
@@ -170,9 +179,10 @@ def chart_spec(
     prices += [
         line("short", colours["short"], strokeWidth=1.3),
         line("long", colours["long"], strokeWidth=1.3, strokeDash=[6, 3]),
-        signals("BUY", "triangle-up", colours["up"], 14),
-        signals("SELL", "triangle-down", colours["down"], -14),
-        signals("ANOMALY", "diamond", colours["mark"], 0),
+        *signals("BUY", "triangle-up", colours["up"], 14),
+        *signals("SELL", "triangle-down", colours["down"], -14),
+        *signals("ANOMALY", "diamond", colours["mark"], -28),
+        *signals("RULE", "circle", colours["mark"], 28),
         cursor,
     ]
     time_text = "Format(datum.t, '%a %d %b %H:%M:%S')"

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dashboard_parts import reading
 from dashboard_parts.ticks import (
+    CHART_FIELDS,
     TICK_FIELDS,
     Series,
     exchange_date,
@@ -226,7 +227,7 @@ class Feed:
         items, complete = self._query(
             series,
             "timestamp",
-            fields=("timestamp", "price", "volume"),
+            fields=CHART_FIELDS,
             between=(since, oldest),
             limit=CHART_TICKS - len(series.ticks) + 1,
         )

@@ -6,30 +6,41 @@ import itertools
 import math
 import threading
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
 from stream_stock_data import amount, format_timestamp, parse_timestamp
 
 ANOMALY_ALERT_SECONDS = 120  # how long the page looks for the alert of an anomalous tick
-NUMBERS = ("price", "change", "change_percent", "volume", "delay_minutes")
+SESSION_GAP = 2 * 3_600_000  # in milliseconds: a longer time without a tick ends a session
+BAR = ("open", "high", "low")
+CHART_FIELDS = ("timestamp", "price", "volume", *BAR, "history", "replayed_from")
+NUMBERS = ("price", "change", "change_percent", "volume", "delay_minutes", *BAR)
+FLAGS = ("anomaly", "history")
 TEXTS = ("timestamp", "source", "market_state", "exchange_timezone", "replayed_from")
-TICK_FIELDS = (*NUMBERS, *TEXTS, "anomaly")
-SIGNALS = {"BUY": "▲ BUY", "SELL": "▼ SELL", "ANOMALY": "◆ ANOMALY"}
+TICK_FIELDS = (*NUMBERS, *TEXTS, *FLAGS)
+SIGNALS = {"BUY": "▲ BUY", "SELL": "▼ SELL", "ANOMALY": "◆ ANOMALY", "RULE": "● RULE"}
+MAX_CANDLES = 75
+WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # of a candle, in seconds
 
 
 class Tick(NamedTuple):
-    """A tick in memory. `time` is in milliseconds since 1970."""
+    """A tick in memory. Times are in milliseconds since 1970."""
 
     timestamp: str
     time: float
     price: Decimal
     volume: Decimal | None
+    bar: tuple[float | None, ...] | None = None  # open, high and low of its own bar, if it is of the past
+    replayed_at: float | None = None  # when a replayed bar happened
 
 
 @dataclass
@@ -100,7 +111,7 @@ class Series:
 
 def has_right_type(name: str, value: Any) -> bool:
     """Whether the page can use a field of an item. ProcessStockData does not check all of them."""
-    return isinstance(value, bool if name == "anomaly" else Decimal if name in NUMBERS else str)
+    return isinstance(value, bool if name in FLAGS else Decimal if name in NUMBERS else str)
 
 
 def parse_tick(item: dict[str, Any]) -> Tick | None:
@@ -112,7 +123,15 @@ def parse_tick(item: dict[str, Any]) -> Tick | None:
         return None
     if not isinstance(price, Decimal) or price <= 0:
         return None
-    return Tick(item["timestamp"], milliseconds, price, volume if isinstance(volume, Decimal) else None)
+    replayed_at, bar = None, None
+    if isinstance(replayed_from := item.get("replayed_from"), str):
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(replayed_from)
+            replayed_at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+    if isinstance(replayed_from, str) or item.get("history") is True:
+        bar = tuple(float(item[name]) if isinstance(item.get(name), Decimal) else None for name in BAR)
+    volume = volume if isinstance(volume, Decimal) else None
+    return Tick(item["timestamp"], milliseconds, price, volume, bar, replayed_at)
 
 
 def index_from(ticks: Sequence[Tick], start: datetime) -> int:
@@ -170,10 +189,38 @@ def market_state(newest: dict[str, Any], now: datetime) -> str:
     return "open" if is_fresh else "unknown"
 
 
+def candle_seconds(ticks: Sequence[Tick]) -> float:
+    """The length of a chart's candles: the smallest of WIDTHS that gives at most MAX_CANDLES.
+
+    It is no finer than the ticks are apart. Where bars of the past and live ticks mix, the wider spacing
+    counts: narrow candles would make a row of dashes of the sparse part. A replay has one candle a bar, as
+    long as its closest bars are apart.
+    """
+    times = np.array([tick.time if tick.replayed_at is None else tick.replayed_at for tick in ticks])
+    steps = np.diff(times)
+    if ticks[-1].replayed_at is not None:
+        return min(steps[steps > 0], default=86_400_000) / 1000
+    is_past = np.array([tick.bar is not None for tick in ticks[1:]], dtype=bool)
+    spacing = max((np.median(part) for part in (steps[is_past], steps[~is_past]) if len(part)), default=0)
+    for seconds in WIDTHS:
+        is_too_fine = seconds * 1000 < 0.9 * spacing  # quotes do not come to the second
+        if not is_too_fine and np.count_nonzero(np.diff(times // (seconds * 1000))) < MAX_CANDLES:
+            return seconds
+    return WIDTHS[-1]
+
+
+def candle_start(tick: Tick, width: float) -> float:
+    """When the candle that takes a tick begins. All times are in milliseconds."""
+    return tick.time // width * width if tick.replayed_at is None else tick.replayed_at
+
+
 def make_candles(
-    series: Series, *, start: datetime, seconds: int, short: int, long: int
+    series: Series, *, start: datetime, seconds: float, short: int, long: int
 ) -> list[dict[str, Any]]:
     """Make the candles of a chart, oldest first, with averages, volume and signals.
+
+    Within a session, a candle opens at the price of the tick before. A tick of the past brings the open, high
+    and low of its own bar. A replayed bar has its own candle, at the time when it happened.
 
     The averages are those at the candle's last tick. A tick's volume counts from the start of the session,
     so a candle's volume is the sum of the increases. Only a replayed tick brings the volume of its own bar.
@@ -187,43 +234,80 @@ def make_candles(
     first = index_from(ticks, start)
     offset = max(first - long, 0)
     sums = [0.0, *itertools.accumulate(float(tick.price) for tick in ticks[offset:])]
-    is_replay = series.newest.get("source") == "replay"
     candles: dict[float, dict[str, Any]] = {}
+    candle: dict[str, Any] = {"t": -math.inf}
     for index in range(first, len(ticks)):
-        tick, price, at = ticks[index], float(ticks[index].price), ticks[index].time // width * width
-        candle = candles.get(at)
-        if candle is None:
-            candle = {"t": at, "end": at + width, "open": price, "high": price, "low": price, "volume": 0.0}
-            candles[at] = candle
-        candle["high"], candle["low"] = max(candle["high"], price), min(candle["low"], price)
+        tick, price, before = ticks[index], float(ticks[index].price), ticks[index - 1] if index else None
+        opened, high, low = tick.bar or (None, None, None)
+        if opened is None:
+            is_in_session = before is not None and tick.time - before.time <= SESSION_GAP
+            opened = float(before.price) if is_in_session else price
+        at = candle_start(tick, width)
+        if at < candle["t"]:  # another replay has begun
+            candles = {}
+        if at not in candles:
+            candles[at] = {"t": at, "end": at + width, "open": opened, "volume": 0.0}
+            candles[at] |= {"high": max(opened, price), "low": min(opened, price)}
+        candle = candles[at]
+        candle["high"] = max(candle["high"], high or price, price)
+        candle["low"] = min(candle["low"], low or price, price)
         candle["close"] = price
-        before = 0 if is_replay else ticks[index - 1].volume if index else None
-        if tick.volume is not None and before is not None:
-            candle["volume"] += max(float(tick.volume - before), 0)
+        volume_before = 0 if tick.replayed_at is not None else before.volume if before else None
+        if tick.volume is not None and volume_before is not None:
+            candle["volume"] += max(float(tick.volume - volume_before), 0)
         end = index + 1 - offset
         for name, length in (("short", short), ("long", long)):
             if end >= length:
-                candle[name] = round((sums[end] - sums[end - length]) / length, 4)
-    add_signals(candles, series.alerts.values(), width)
+                candle[name] = (sums[end] - sums[end - length]) / length
+    add_signals(candles, series, first=first, width=width)
+    limit_wicks(list(candles.values()))
     return list(candles.values())
 
 
-def add_signals(candles: dict[float, dict[str, Any]], alerts: Iterable[dict[str, Any]], width: int) -> None:
-    """Put each alert into the candle of its time: the price under the signal's name, and a text.
+def add_signals(candles: dict[float, dict[str, Any]], series: Series, *, first: int, width: float) -> None:
+    """Put the alerts into the candles of their ticks: for each kind their number, and a text.
 
     Args:
         candles: by their start, in milliseconds since 1970.
+        first: the index of the first tick in the candles.
         width: of a candle, in milliseconds.
     """
-    for alert in alerts:
+    ticks = series.ticks
+    for alert in sorted(series.alerts.values(), key=lambda alert: str(alert.get("timestamp"))):
         try:
-            at = datetime.fromisoformat(alert["timestamp"]).timestamp() * 1000 // width * width
-            price, signal = float(alert["price"]), str(alert["signal"])
+            index = bisect_right(ticks, alert["timestamp"], key=lambda tick: tick.timestamp) - 1
+            signal, price = str(alert["signal"]), float(alert["price"])
         except (KeyError, ValueError, TypeError):
             continue  # not an alert of the pipeline
-        if signal in SIGNALS and at in candles:
-            text = f"{candles[at].get('alerts', '')} {SIGNALS[signal]} {amount(price)}"
-            candles[at] |= {signal: price, "alerts": text.strip()}
+        candle = candles.get(candle_start(ticks[index], width)) if index >= first else None
+        if candle and signal in SIGNALS:
+            text = f"{signal_text(alert)} {amount(price)}"
+            candle[signal] = candle.get(signal, 0) + 1
+            candle["alerts"] = f"{candle['alerts']}, {text}" if "alerts" in candle else text
+
+
+def signal_text(alert: dict[str, Any]) -> str:
+    """An alert's signal with its mark; that of a rule with the rule, which ends its alert_id."""
+    signal = alert.get("signal")
+    rule = str(alert.get("alert_id", "")).partition("#RULE#")[2] if signal == "RULE" else ""
+    return f"{SIGNALS.get(signal, signal)} {rule}".strip()
+
+
+def limit_wicks(candles: list[dict[str, Any]]) -> None:
+    """Set the ends at which the wicks are drawn, so that the price scale shows all bodies.
+
+    The scale leaves out the wildest twelfth of the wicks: one shock would flatten everything else.
+    """
+
+    def wick(candle: dict[str, Any]) -> float:
+        return candle["high"] - candle["low"] - abs(candle["close"] - candle["open"])
+
+    calm = sorted(candles, key=wick)[: len(candles) - len(candles) // 12]
+    ends = [candle[name] for candle in candles for name in ("open", "close")]
+    ends += [candle[name] for candle in calm for name in ("low", "high")]
+    bottom, top = min(ends, default=0), max(ends, default=0)
+    for candle in candles:
+        candle["wick_low"], candle["wick_high"] = max(candle["low"], bottom), min(candle["high"], top)
 
 
 def age_text(seconds: float) -> str:

@@ -82,6 +82,8 @@ stream() {
   mark_run_folder "$keep"
   run_beside after_first_tick "$RUN_FOLDER" "$dashboard"
   run python "$SCRIPTS/lib/local/watch.py" "$RUN_FOLDER" python "$ROOT/stream_stock_data.py" "${arguments[@]}"
+  # A replay ends by itself. Who looks at its page decides when that goes.
+  [[ $source != replay || -z $dashboard ]] || run stay 'The replay has ended. Its page stays until Ctrl-C.'
 }
 
 main "$@"

@@ -99,28 +99,150 @@ def test_start_of_range_counts_back_from_the_newest_tick_in_days_of_its_exchange
     assert chart.start_of_range(newest, name) == datetime.fromisoformat(start)
 
 
-def test_candles_equal_those_that_pandas_makes():
-    prices = [round(100 + 3 * math.sin(number / 7), 2) for number in range(200)]
-    series = ticks.Series("AAPL", ticks=ticks_of([str(price) for price in prices]))
-    start = datetime.fromtimestamp(series.ticks[50].time / 1000, UTC)
+def frame_of(candles: list[dict]) -> pd.DataFrame:
+    times = pd.to_datetime([candle["t"] for candle in candles], unit="ms", utc=True)
+    return pd.DataFrame(candles).set_index(times)[["open", "high", "low", "close", "short", "long"]]
 
-    candles = ticks.make_candles(series, start=start, seconds=120, short=5, long=20)
+
+def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Compare candles: their times, prices and averages."""
+    pd.testing.assert_frame_equal(
+        found, expected[found.columns], check_freq=False, check_index_type=False, check_names=False, rtol=1e-9
+    )
+
+
+def walk(length: int) -> list[float]:
+    return [round(100 + 3 * math.sin(number / 7), 2) for number in range(length)]
+
+
+@pytest.mark.parametrize(
+    "start", ["2026-11-20T15:00:00.000Z", "2026-10-25T00:10:00.000Z"]
+)  # summer time ends
+def test_live_candles_open_at_the_tick_before_and_equal_those_that_pandas_makes(start):
+    prices = walk(200)
+    series = ticks.Series("AAPL", ticks=ticks_of([str(price) for price in prices], start=start))
+    first = datetime.fromtimestamp(series.ticks[50].time / 1000, UTC)
+
+    candles = ticks.make_candles(series, start=first, seconds=120, short=5, long=20)
 
     frame = pd.DataFrame({"price": prices}, index=pd.to_datetime([tick.timestamp for tick in series.ticks]))
     frame["short"], frame["long"] = frame["price"].rolling(5).mean(), frame["price"].rolling(20).mean()
+    frame["before"] = frame["price"].shift()
     groups = frame[50:].resample("120s")
     expected = groups["price"].ohlc().join(groups[["short", "long"]].last())
-    found = pd.DataFrame(candles).set_index(
-        pd.to_datetime([candle["t"] for candle in candles], unit="ms", utc=True)
+    expected["open"] = groups["before"].first()
+    expected["high"], expected["low"] = (
+        expected[["open", "high"]].max(axis=1),
+        expected[["open", "low"]].min(axis=1),
     )
-    pd.testing.assert_frame_equal(
-        found[["open", "high", "low", "close", "short", "long"]],
-        expected,
-        check_freq=False,
-        check_index_type=False,
-        atol=1e-4,
-    )
+    assert_same(frame_of(candles), expected)
     assert sum(candle["volume"] for candle in candles) == 100 * 150
+
+
+def bars_of(count: int, start: str, every: int, **more: object) -> tuple[list, pd.DataFrame]:
+    """Ticks of the past with bars of their own, and those bars with their averages."""
+    first, close = datetime.fromisoformat(start), pd.Series(walk(count))
+    frame = pd.DataFrame({"open": close - 0.5, "high": close + 1, "low": close - 2, "close": close})
+    frame["short"], frame["long"] = close.rolling(5).mean(), close.rolling(20).mean()
+    frame.index = pd.DatetimeIndex([first + timedelta(seconds=every * number) for number in range(count)])
+    items = [
+        {"timestamp": format_timestamp(at), "price": Decimal(f"{bar['close']:.2f}"), "history": True}
+        | {name: Decimal(f"{bar[name]:.2f}") for name in ("open", "high", "low")}
+        for at, bar in frame.iterrows()
+    ]
+    return [ticks.parse_tick(item | more) for item in items], frame
+
+
+def test_candles_of_the_past_over_five_sessions_have_the_open_high_and_low_of_their_bars():
+    series, expected = ticks.Series("AAPL"), []
+    for day in (16, 17, 18, 19, 20):
+        found, frame = bars_of(26, f"2026-11-{day}T14:30:00.000Z", 900)
+        series.ticks += found
+        expected.append(frame)
+    frame = pd.concat(expected)
+    frame["short"], frame["long"] = frame["close"].rolling(5).mean(), frame["close"].rolling(20).mean()
+
+    candles = ticks.make_candles(
+        series, start=datetime(2026, 11, 1, tzinfo=UTC), seconds=1800, short=5, long=20
+    )
+
+    how = {"open": "first", "high": "max", "low": "min", "close": "last", "short": "last", "long": "last"}
+    assert_same(frame_of(candles), frame.resample("1800s").agg(how).dropna(subset=["close"]))
+
+
+def test_replay_has_one_candle_a_bar_at_its_own_date_and_marks_its_alerts():
+    start = datetime(2026, 11, 20, 15, tzinfo=UTC)
+    found, frame = bars_of(40, "2012-03-01T00:00:00.000Z", 86_400)
+    series = ticks.Series("AAPL")
+    for number, (tick, at) in enumerate(zip(found, frame.index, strict=True)):
+        item = {"timestamp": format_timestamp(start + timedelta(seconds=number)), "price": tick.price}
+        item |= {name: Decimal(str(value)) for name, value in zip(ticks.BAR, tick.bar, strict=True)}
+        series.ticks.append(ticks.parse_tick(item | {"replayed_from": str(at.date())}))
+    alert = {"timestamp": series.ticks[30].timestamp, "signal": "BUY", "price": Decimal(1)}
+    series.alerts = {"1": alert}
+
+    assert ticks.candle_seconds(series.ticks) == 86_400
+    candles = ticks.make_candles(series, start=start, seconds=86_400, short=5, long=20)
+
+    assert_same(frame_of(candles), frame)
+    assert [number for number, candle in enumerate(candles) if candle.get("BUY")] == [30]
+
+
+def test_replay_that_begins_again_shows_its_new_bars_alone():
+    found, _ = bars_of(4, "2026-11-20T15:00:00.000Z", 1)
+    days = (0, 86_400_000, 0, 86_400_000)
+    series = ticks.Series("AAPL", ticks=[t._replace(replayed_at=d) for t, d in zip(found, days, strict=True)])
+
+    candles = ticks.make_candles(
+        series, start=datetime(2026, 1, 1, tzinfo=UTC), seconds=86_400, short=1, long=2
+    )
+
+    assert [candle["close"] for candle in candles] == [float(tick.price) for tick in found[2:]]
+
+
+@pytest.mark.parametrize(
+    ("gap", "opens"), [(7200, [10, 10, 20]), (7201, [10, 20, 20])], ids=["outage", "new session"]
+)
+def test_candle_after_a_gap_opens_at_the_tick_before_unless_a_session_ended(gap, opens):
+    later = format_timestamp(datetime(2026, 11, 20, 15, tzinfo=UTC) + timedelta(seconds=gap))
+    series = ticks.Series("AAPL", ticks=ticks_of(["10"]) + ticks_of(["20", "30"], start=later, every=60))
+
+    candles = ticks.make_candles(series, start=datetime(2026, 1, 1, tzinfo=UTC), seconds=60, short=1, long=2)
+
+    assert [candle["open"] for candle in candles] == opens
+
+
+@pytest.mark.parametrize(
+    ("count", "every", "seconds"),
+    [
+        (3, 1, 1),
+        (75, 1, 1),
+        (76, 1, 2),
+        (3600, 1, 60),
+        (31, 30, 30),
+        (31, 31, 30),
+        (5, 300, 300),
+        (400, 1800, 3600),
+    ],
+)
+def test_candle_is_the_smallest_that_gives_75_at_most_and_is_no_finer_than_the_ticks(count, every, seconds):
+    assert ticks.candle_seconds(ticks_of(["1"] * count, every=every)) == seconds
+
+
+def test_candle_of_a_minute_history_with_live_seconds_is_a_minute():
+    past, _ = bars_of(6, "2026-11-20T14:54:59.999Z", 60)
+
+    assert ticks.candle_seconds(past + ticks_of(["1"] * 9, every=1)) == 60
+
+
+def test_limit_wicks_shows_all_bodies_but_not_the_wildest_twelfth_of_the_wicks():
+    candles = [{"open": 100, "close": 101, "low": 99.5, "high": 101.5} for _ in range(23)]
+    candles.append({"open": 100, "close": 103, "low": 70, "high": 130})
+
+    ticks.limit_wicks(candles)
+
+    assert {candle["wick_low"] for candle in candles} == {99.5}
+    assert [candle["wick_high"] for candle in candles] == [101.5] * 23 + [103]
 
 
 def test_candles_volume_is_never_negative_at_a_new_session_and_whole_in_a_replay():
@@ -130,7 +252,7 @@ def test_candles_volume_is_never_negative_at_a_new_session_and_whole_in_a_replay
     how = {"start": datetime(2026, 11, 20, tzinfo=UTC), "seconds": 60, "short": 5, "long": 20}
 
     assert [candle["volume"] for candle in ticks.make_candles(series, **how)] == [0, 100, 0, 4]
-    series.newest = {"source": "replay"}
+    series.ticks = [tick._replace(replayed_at=tick.time) for tick in series.ticks]
     assert [candle["volume"] for candle in ticks.make_candles(series, **how)] == [0, 100, 5, 9]
 
 
@@ -138,13 +260,14 @@ def test_candles_take_the_alerts_of_their_time_and_skip_malformed_ones():
     series = ticks.Series("AAPL", ticks=ticks_of(["10"] * 8))
     buy = {"timestamp": "2026-11-20T15:02:30.000Z", "signal": "BUY", "price": Decimal("10.5")}
     series.alerts = {"1": buy, "2": {"signal": "BUY"}, "3": buy | {"signal": "<b>"}}
+    series.alerts["4"] = buy | {"timestamp": "2026-11-20T15:02:31.000Z", "price": Decimal("10.6")}
 
     candles = ticks.make_candles(
         series, start=datetime(2026, 11, 20, tzinfo=UTC), seconds=60, short=5, long=20
     )
 
-    assert [candle.get("BUY") for candle in candles] == [None, None, 10.5, None]
-    assert candles[2]["alerts"] == "▲ BUY 10.50"
+    assert [candle.get("BUY") for candle in candles] == [None, None, 2, None]
+    assert candles[2]["alerts"] == "▲ BUY 10.50, ▲ BUY 10.60"
 
 
 def test_place_candles_removes_whole_hours_of_a_night_and_returns_each_shift():

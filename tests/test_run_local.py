@@ -176,6 +176,22 @@ def test_replay_beside_a_taken_port_alerts_exactly_the_crossovers_that_pandas_fi
 
 
 @pytest.mark.emulator
+def test_replay_that_has_ended_keeps_page_and_stack_until_ctrl_c(checkout, quick_cli):
+    shutil.copy(quick_cli / "aws", checkout / ".venv" / "bin" / "aws")
+    bars = (checkout / "sample_data" / "AAPL.csv").read_text().splitlines()[:4]
+    file = checkout / "short.csv"
+    file.write_text("\n".join(bars))
+    with running(checkout, "--file", str(file), "--delay", "0.02") as run:
+        dashboard = run.wait_for(r"The dashboard is at (http://127\.0\.0\.1:\d+)")[1]
+        run.wait_for("Its page stays until Ctrl-C")
+        with urllib.request.urlopen(dashboard) as page:
+            assert page.status == 200
+        items = client("dynamodb", run).scan(TableName="stock-market-data", Select="COUNT")["Count"]
+        assert (run.stop(signal.SIGINT), items) == (0, 3)
+    assert processes_of(checkout) == []
+
+
+@pytest.mark.emulator
 def test_kept_state_is_one_runs_at_a_time_and_comes_back_without_repeating_an_alert(checkout, quick_cli):
     shutil.copy(quick_cli / "aws", checkout / ".venv" / "bin" / "aws")
     arguments = ("--source", "simulated", "--symbols", "AAPL,MSFT", "--delay", "0.1")

@@ -30,6 +30,16 @@ run_beside() {
   extra=$!
 }
 
+# stay MESSAGE: goes on until everything is stopped.
+stay() {
+  trap 'exit 0' TERM
+  log "$1"
+  while true; do
+    sleep 60 &
+    wait $!
+  done
+}
+
 # on_signal STATUS: ends what runs in the foreground. When that ends well, so does the script; otherwise with STATUS.
 on_signal() {
   local status=$1
