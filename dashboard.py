@@ -23,7 +23,7 @@ import streamlit as st
 from dashboard_parts import tables
 from dashboard_parts.chart import RANGES, candle_frame, chart_spec, place_candles, start_of_range
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
-from dashboard_parts.reading import CannotRun, Settings, read_settings
+from dashboard_parts.reading import CannotRun, Settings, is_symbol, read_settings
 from dashboard_parts.strip import draw_problem, draw_strip
 from dashboard_parts.ticks import SIGNALS, candle_seconds, index_from, make_candles
 
@@ -148,7 +148,7 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
 
 def all_symbols(feed: Feed) -> list[str]:
     """All symbols of the watchlist: those of the settings, those that were added, those with alerts."""
-    typed = [symbol for symbol in st.query_params.get("with", "").split(",") if symbol]
+    typed = filter(is_symbol, st.query_params.get("with", "").upper().split(","))
     return list(dict.fromkeys([*feed.settings.symbols, *typed, *feed.alerted_symbols()]))
 
 
@@ -161,7 +161,7 @@ def choose_symbols(feed: Feed) -> list[str]:
     typed = box.strip().upper()
     found = [symbol for symbol in symbols if typed in symbol.upper()]
     if typed and typed not in symbols:
-        if not re.fullmatch(r"[^\s,]{1,32}", typed) or not typed.isprintable():
+        if not is_symbol(typed):
             st.caption("A symbol has no spaces and no commas, and at most 32 characters.")
         elif st.button("Add " + re.sub(r"([^\w\s])", r"\\\1", typed), key="add"):  # Markdown, hence escaped
             added = st.query_params.get("with", "")
@@ -188,7 +188,7 @@ def draw_page(feed: Feed) -> None:
     timeout = TIMEOUT_SECONDS if feed.are_read(symbols) else OPENING_TIMEOUT_SECONDS
     wanted = st.query_params.get("symbol")
     feed.refresh(sorted(symbols, key=lambda symbol: symbol != wanted), timeout=timeout)
-    now = datetime.now(UTC)
+    now, were_read = datetime.now(UTC), feed.are_read(symbols)
     with strip:
         draw_strip(feed, symbols, now)
     if not symbols:
@@ -202,7 +202,7 @@ def draw_page(feed: Feed) -> None:
         draw_chart(feed, selected, colours)
     with right:
         draw_alerts(feed, symbols, selected)
-    if not feed.failures and not feed.are_read(symbols):
+    if not were_read and (feed.are_read(symbols) or feed.is_reading(symbols)):
         st.rerun()  # at once, because more answers have come since
 
 

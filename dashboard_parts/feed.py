@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from dashboard_parts import reading
 from dashboard_parts.ticks import (
     CHART_FIELDS,
@@ -39,7 +37,8 @@ class Feed:
 
     def __init__(self, settings: reading.Settings) -> None:
         self.settings = settings
-        self.failures: dict[str, Exception] = {}  # of reading "ticks" and "alerts", until it works again
+        # Of reading the "ticks" or "alerts" of a symbol, until that works again.
+        self.failures: dict[tuple[str, str], Exception] = {}
         self.ticks_read_at: datetime | None = None
         self._pool = ThreadPoolExecutor(max_workers=reading.CALLS_AT_ONCE)
         self._lock = threading.Lock()
@@ -65,6 +64,17 @@ class Feed:
     def are_read(self, symbols: Sequence[str]) -> bool:
         """Whether DynamoDB has answered for all of these symbols."""
         return all(self.series(symbol).is_read for symbol in symbols)
+
+    def is_reading(self, symbols: Sequence[str]) -> bool:
+        """Whether a read of one of these symbols is under way."""
+        with self._lock:
+            jobs = [self._jobs.get((kind, symbol)) for kind in ("new", "older") for symbol in symbols]
+        return any(job and not job.done() for job in jobs)
+
+    def failure(self, symbols: Sequence[str]) -> Exception | None:
+        """The error of one of these symbols that has lasted since its last read, if there is one."""
+        with self._lock:
+            return next((error for (_, symbol), error in self.failures.items() if symbol in symbols), None)
 
     def forget_old_series(self) -> None:
         """Forget each symbol whose first read is over a minute ago, so that late ticks are read, too."""
@@ -150,7 +160,7 @@ class Feed:
         def job() -> None:
             try:
                 new = read()
-            except (ClientError, BotoCoreError) as error:
+            except Exception as error:  # whatever it is, the page says it
                 new = error
             self._results[name] = time.monotonic(), new
 
@@ -166,20 +176,22 @@ class Feed:
             return self._jobs[key]
 
     @contextmanager
-    def _recording_failure(self, what: str) -> Iterator[None]:
-        """Keep the error of a read in `failures`, until a read of the same kind works."""
+    def _recording_failure(self, what: str, symbol: str) -> Iterator[None]:
+        """Keep the error of a read in `failures`, until a read of the same kind and symbol works."""
         try:
             yield
-        except (ClientError, BotoCoreError) as error:
+        except Exception as error:  # whatever it is, the page says it
             with self._lock:
-                self.failures[what], self._failed_at = error, time.monotonic()
+                self.failures[what, symbol] = error
+                if reading.error_code(error) != "ValidationException":  # that is the symbol's alone
+                    self._failed_at = time.monotonic()
                 if reading.is_credentials_error(error):
                     self._clients.clear()  # new clients find new credentials
                 if reading.error_code(error) == "ResourceNotFoundException":
                     self._series.clear()  # if somebody makes the tables again, they hold other ticks
         else:
             with self._lock:
-                self.failures.pop(what, None)
+                self.failures.pop((what, symbol), None)
 
     def _read_new(self, symbol: str, asked_at: float) -> None:
         """Read the new ticks of a symbol or, in turn with them, its new alerts. The first time, read both."""
@@ -195,18 +207,18 @@ class Feed:
             alerts_were_last = series.alerts_read_at > series.refreshed_at
             is_turn_of_alerts = not is_first and wants_alerts and not alerts_were_last
             if not is_turn_of_alerts:
-                with self._recording_failure("ticks"):
+                with self._recording_failure("ticks", series.symbol):
                     self._read_new_ticks(series)
                     self.ticks_read_at = datetime.now(UTC)
                     if is_first:
                         series.first_read_at = asked_at
             if is_turn_of_alerts or (is_first and series.is_read):
-                with self._recording_failure("alerts"):
+                with self._recording_failure("alerts", series.symbol):
                     self._read_new_alerts(series)
             series.refreshed_at = asked_at
 
     def _read_older(self, series: Series, since: str) -> None:
-        with series.lock, self._recording_failure("ticks"):
+        with series.lock, self._recording_failure("ticks", series.symbol):
             if lacks_ticks(series, since):
                 self._read_older_ticks(series, since)
             if lacks_alerts(series, since):

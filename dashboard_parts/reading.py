@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from stream_stock_data import CREDENTIALS, HERE, CannotRun, load_settings, parse_symbols, setting
 
@@ -61,6 +62,11 @@ def read_settings() -> Settings:
         short=short,
         long=long,
     )
+
+
+def is_symbol(text: str) -> bool:
+    """Whether a text may be a symbol, as it is typed into the page or comes by its address."""
+    return bool(re.fullmatch(r"[^\s,]{1,32}", text)) and text.isprintable()
 
 
 def make_client(service: str, *, region: str) -> Any:
@@ -181,4 +187,11 @@ def explain(error: Exception, settings: Settings) -> str:
         return (
             f"**Cannot reach AWS** {settings.location}. Check the network, `AWS_REGION`, `AWS_ENDPOINT_URL`."
         )
-    return f"**DynamoDB answers**: `{str(error).replace('`', '')}`"
+    if str(error).startswith("Invalid endpoint"):
+        return f"**No such address** {settings.location}. `AWS_ENDPOINT_URL` begins with `http://` or `https://`."
+    words = f"`{type(error).__name__}: {str(error)[:300].replace('`', '')}`"
+    return (
+        f"**DynamoDB answers**: {words}"
+        if isinstance(error, ClientError)
+        else f"**The page cannot read**: {words}"
+    )

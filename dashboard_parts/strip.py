@@ -94,7 +94,7 @@ def with_ticks(feed: Feed, symbols: Sequence[str]) -> list[Series]:
 
 def draw_problem(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
     """Draw what is broken, empty or out of date, and what to do about it."""
-    if error := next(iter(feed.failures.values()), None):
+    if error := feed.failure(symbols):
         text = explain(error, feed.settings)
         if feed.ticks_read_at:
             age = age_text((now - feed.ticks_read_at).total_seconds())

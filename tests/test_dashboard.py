@@ -715,6 +715,72 @@ def test_page_without_credentials_says_so_and_uses_them_once_they_are_set(page, 
     assert watchlist(page).loc["AAPL", "Last"] == 100
 
 
+@pytest.fixture
+def refreshes(monkeypatch) -> list[float]:
+    """Grows with each refresh of the page."""
+    found, refresh = [], feed.Feed.refresh
+
+    def counted(self: feed.Feed, symbols: list[str], *, timeout: float) -> None:
+        found.append(timeout)
+        refresh(self, symbols, timeout=timeout)
+
+    monkeypatch.setattr(feed.Feed, "refresh", counted)
+    return found
+
+
+def test_page_with_an_address_that_is_no_url_says_so_and_does_not_spin(page, monkeypatch, refreshes):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:4566")
+    run(page)
+    assert "begins with `http://`" in page.error[0].value
+    refreshes.clear()
+    page.run()
+    assert len(refreshes) == 1
+
+
+def test_page_whose_reads_raise_anything_says_it_and_does_not_spin(page, tables, monkeypatch, refreshes):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("the `odd` one")
+
+    monkeypatch.setattr(reading, "read_items", fail)
+    run(page)
+    assert "RuntimeError: the odd one" in page.error[0].value
+    refreshes.clear()
+    page.run()
+    assert len(refreshes) == 1
+
+
+def test_page_with_a_symbol_in_its_address_that_is_none_leaves_it_out(page, tables, refreshes):
+    tables.put_ticks("AAPL", [100.0])
+    page.query_params["symbol"] = "X" * 3000
+    page.query_params["with"] = f"{'X' * 3000},a b,,tsla,\u202e"
+    run(page)
+    assert not page.error
+    assert list(watchlist(page).index) == ["AAPL", "MSFT", "TSLA"]
+    refreshes.clear()
+    page.run()
+    assert len(refreshes) == 1
+
+
+def test_symbol_that_dynamodb_refuses_is_named_a_failure_and_does_not_stop_the_others(
+    reads, tables, monkeypatch
+):
+    tables.put_ticks("AAPL", [100.0])
+    read_items = reading.read_items
+
+    def refuse(*arguments: object, symbol: str, **more: object) -> object:
+        if symbol == "BAD":
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": "too long"}}, "Query")
+        return read_items(*arguments, symbol=symbol, **more)
+
+    monkeypatch.setattr(reading, "read_items", refuse)
+    reads.feed.refresh(["BAD"], timeout=30)
+    reads.feed.refresh(["BAD", "AAPL"], timeout=30)
+
+    assert "too long" in str(reads.feed.failure(["AAPL", "BAD"]))
+    assert reads.feed.failure(["AAPL"]) is None
+    assert reads.feed.are_read(["AAPL"])
+
+
 @pytest.mark.parametrize(("name", "value"), [("SMA_SHORT", "20"), ("SMA_LONG", "x"), ("STOCK_SYMBOLS", "!")])
 def test_page_with_a_wrong_setting_names_it(page, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
