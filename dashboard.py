@@ -25,7 +25,7 @@ from dashboard_parts.chart import RANGES, candle_frame, chart_spec, place_candle
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
 from dashboard_parts.reading import CannotRun, Settings, is_symbol, read_settings
 from dashboard_parts.strip import draw_problem, draw_strip
-from dashboard_parts.ticks import SIGNALS, candle_seconds, index_from, make_candles
+from dashboard_parts.ticks import SIGNALS, amount, candle_seconds, index_from, make_candles
 
 PAGE_SYMBOLS = 25
 # How long the page waits for answers before it is drawn without them.
@@ -109,10 +109,26 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
         alt=f"Price of {symbol}, {name}",
     )
     missing = "" if series.is_complete_from(start) else f" Only the newest {len(series.ticks):,} ticks."
+    zone = "UTC" if is_replay else viewer_zone()
+    averages = [
+        f"{line} SMA-{count} (last {count} ticks){f' {amount(value)}' if value else ''}"
+        for line, count, value in (
+            ("solid", short, candles[-1].get("short")),
+            ("dashed", long, candles[-1].get("long")),
+        )
+    ]
     st.caption(
-        f"Solid SMA-{short}, dashed SMA-{long} · ▲ BUY ▼ SELL ◆ ANOMALY · drag to move, Ctrl + wheel or "
-        f"pinch to zoom, double click for all.{missing}"
+        f"**{amount(candles[-1]['close'])}** · {' · '.join(averages)} · {' '.join(SIGNALS.values())}. "
+        f"Times: {zone}. Drag to move, Ctrl + wheel or pinch to zoom, double click for all.{missing}",
+        help="The averages count ticks, not minutes. Bars of the past come once a minute and live ticks more "
+        "often, so the averages bend where the two meet. A mark stands for all signals of its kind in a "
+        "candle, and a number beside it says how many there are.",
     )
+
+
+def viewer_zone() -> str:
+    """The name of the time zone in which the browser shows times."""
+    return st.context.timezone or "UTC"
 
 
 def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
@@ -129,11 +145,16 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
         )
         only_selected = st.toggle("Only the selected symbol", key="only")
     frame = tables.alert_rows(feed, [selected] if only_selected else symbols)
-    frame = frame[frame["Signal"].isin([SIGNALS[kind] for kind in kinds])]
+    frame = frame[frame["Signal"].str[:1].isin([SIGNALS[kind][0] for kind in kinds])]
     if frame.empty:
-        is_filtered = only_selected or len(kinds) < len(SIGNALS)
-        none_yet = f"No alerts yet: a crossover needs {feed.settings.long + 1} ticks."
-        st.caption("No such alerts." if is_filtered else none_yet)
+        needed, is_filtered = feed.settings.long + 1, only_selected or len(kinds) < len(SIGNALS)
+        if feed.failure(symbols) or not feed.are_read(symbols):
+            text = "Not read yet."
+        elif all(len(feed.series(symbol).ticks) < needed for symbol in symbols):
+            text = f"No alerts yet: a crossover needs {needed} ticks."
+        else:
+            text = "No such alerts." if is_filtered else "No alerts yet."
+        st.caption(text)
         return
     st.dataframe(
         frame.head(200),
@@ -142,8 +163,9 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
         placeholder="–",
         height=table_height(len(frame)),
         alt="Alerts, newest first",
-        column_config=tables.alert_columns(feed.settings),
+        column_config=tables.alert_columns(feed.settings, zone=viewer_zone()),
     )
+    st.caption(f"Times: {viewer_zone()}.")
 
 
 def all_symbols(feed: Feed) -> list[str]:

@@ -122,7 +122,7 @@ def chart_spec(
         place = {"x": time("middle"), "y": price("wick_low" if offset > 0 else "wick_high")}
         points = layer("point", place, shape=shape, color=colour, yOffset=offset, **look)
         text = {"text": {"field": name, "format": "d"}}
-        count = layer("text", place | text, color=colour, yOffset=offset, xOffset=12, fontWeight="bold")
+        count = layer("text", place | text, color=colour, yOffset=offset, xOffset=-12, fontWeight="bold")
         filters = (f"datum.{name} > 0", f"datum.{name} > 1")
         return [
             mark | {"transform": [{"filter": test}]}

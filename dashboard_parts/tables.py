@@ -13,7 +13,7 @@ from pandas.io.formats.style import Styler
 
 from dashboard_parts.feed import FIRST_TICKS, Feed
 from dashboard_parts.reading import Settings
-from dashboard_parts.ticks import SIGNALS, age_text, amount, arrow, averages
+from dashboard_parts.ticks import age_text, amount, arrow, averages, signal_text
 
 
 def watchlist_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def alert_rows(feed: Feed, symbols: Sequence[str]) -> pd.DataFrame:
         {
             "Time": str(alert.get("timestamp", "")),
             "Symbol": symbol,
-            "Signal": SIGNALS.get(alert.get("signal"), str(alert.get("signal"))),
+            "Signal": signal_text(alert),
             "Price": alert.get("price"),
             "Change %": alert.get("change_percent"),
             "SMA short": alert.get("sma_short"),
@@ -106,10 +106,9 @@ def alert_rows(feed: Feed, symbols: Sequence[str]) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def alert_columns(settings: Settings) -> dict[str, Any]:
+def alert_columns(settings: Settings, *, zone: str) -> dict[str, Any]:
     """How Streamlit shows the columns of the alerts."""
-    config = st.column_config
-    zone, price = st.context.timezone or "UTC", "%.2f"
+    config, price = st.column_config, "%.2f"
     return {
         "Time": config.DatetimeColumn(format="ddd HH:mm:ss", timezone=zone, width=105),
         "Symbol": config.TextColumn(width=80),

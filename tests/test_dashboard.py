@@ -650,10 +650,14 @@ def test_page_shows_alerts_of_all_symbols_newest_first_and_filters_them(page, ta
     tables.put_ticks("AAPL", [100.0] * 30)
     tables.put_alert("AAPL", "2026-11-20T15:00:00.000Z", "BUY", "1")
     tables.put_alert("TSLA", "2026-11-20T15:01:00.000Z", "SELL", "2")
+    tables.put_alert("TSLA", "2026-11-20T15:02:00.000Z", "RULE", "2")
     run(page, "TSLA")
     assert list(watchlist(page).index) == ["AAPL", "MSFT", "TSLA"]
-    assert list(page.dataframe[1].value["Symbol"]) == ["TSLA", "AAPL"]
+    assert list(page.dataframe[1].value["Symbol"]) == ["TSLA", "TSLA", "AAPL"]
 
+    page.pills(key="signals").set_value(["RULE"])
+    run(page)
+    assert list(page.dataframe[1].value["Signal"]) == ["● RULE TSLA price > 1"]
     page.pills(key="signals").set_value(["BUY"])
     run(page)
     assert list(page.dataframe[1].value["Symbol"]) == ["AAPL"]
@@ -713,6 +717,31 @@ def test_page_without_credentials_says_so_and_uses_them_once_they_are_set(page, 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     eventually(lambda: not run(page).error)
     assert watchlist(page).loc["AAPL", "Last"] == 100
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(20, "No alerts yet: a crossover needs 21 ticks."), (21, "No alerts yet.")]
+)
+def test_page_says_how_many_ticks_a_crossover_needs_only_while_there_are_fewer(page, tables, count, text):
+    tables.put_ticks("AAPL", [100.0] * count)
+    run(page)
+    assert text in [caption.value for caption in page.caption]
+
+
+def test_page_that_cannot_read_does_not_say_that_there_are_no_alerts(page, settings):
+    with mock_aws():
+        run(page)
+    assert not any("No alerts" in caption.value for caption in page.caption)
+
+
+def test_page_names_its_averages_in_ticks_their_prices_and_the_time_zone(page, tables):
+    tables.put_ticks("AAPL", [100.0] * 19 + [101.0])
+    run(page)
+    legend = next(caption for caption in page.caption if "SMA-5" in caption.value)
+    assert "SMA-5 (last 5 ticks) 100.20" in legend.value
+    assert "SMA-20 (last 20 ticks) 100.05" in legend.value
+    assert "Times: UTC" in legend.value
+    assert "count ticks, not minutes" in legend.proto.help
 
 
 @pytest.fixture

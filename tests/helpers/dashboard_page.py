@@ -88,6 +88,8 @@ class Tables:
     def put_alert(self, symbol: str, timestamp: str, signal: str, price: str, status: str = "sent") -> str:
         """Put an alert as StockTrendAnalysis stores it. Returns its alert_id."""
         alert_id = f"{timestamp[:10]}#ANOMALY#up" if signal == "ANOMALY" else f"{timestamp}#{signal}"
+        if signal == "RULE":
+            alert_id += f"#{symbol} price > 1"
         item = {"symbol": symbol, "alert_id": alert_id, "timestamp": timestamp, "signal": signal}
         item = {name: {"S": value} for name, value in (item | {"status": status}).items()}
         item |= {name: {"N": price} for name in ("price", "sma_short", "sma_long", "change_percent")}
