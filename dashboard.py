@@ -19,21 +19,25 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import streamlit as st
+from starlette.responses import FileResponse
+from starlette.routing import Route
 
 from dashboard_parts import tables
-from dashboard_parts.chart import RANGES, candle_frame, chart_spec, place_candles, start_of_range
+from dashboard_parts.chart import LIBRARY, RANGES, chart_data, draw_candles, start_of_range
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
 from dashboard_parts.reading import CannotRun, Settings, is_symbol, read_settings
 from dashboard_parts.strip import draw_problem, draw_strip
-from dashboard_parts.ticks import SIGNALS, amount, candle_seconds, index_from, make_candles
+from dashboard_parts.ticks import SIGNALS, candle_seconds, index_from, make_candles
 
 PAGE_SYMBOLS = 25
 # How long the page waits for answers before it is drawn without them.
 TIMEOUT_SECONDS, OPENING_TIMEOUT_SECONDS = 0.15, 0.3
 # Blue and orange, which colour-blind people can tell apart. An arrow or a shape always says the same.
 COLOURS = {
-    "light": {"up": "#0b62b8", "down": "#b84a00", "mark": "#8a2be2", "short": "#00796b", "long": "#8a6d00"},
-    "dark": {"up": "#58a6ff", "down": "#ffa057", "mark": "#d2a8ff", "short": "#3fd0b6", "long": "#e3c04b"},
+    "light": {"up": "#0b62b8", "down": "#b84a00", "mark": "#8a2be2", "short": "#00796b", "long": "#8a6d00"}
+    | {"text": "#31333f", "grid": "#e3e6ea"},
+    "dark": {"up": "#58a6ff", "down": "#ffa057", "mark": "#d2a8ff", "short": "#3fd0b6", "long": "#e3c04b"}
+    | {"text": "#e6e8ee", "grid": "#2b303b"},
 }
 
 
@@ -83,46 +87,33 @@ def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
         return
     start = start_of_range(series.newest, name)
     series = feed.read_back_to(symbol, start, timeout=TIMEOUT_SECONDS)
-    as_candles, is_replay = look == "Candles", series.ticks[-1].replayed_at is not None
+    is_replay = series.ticks[-1].replayed_at is not None
     seconds = RANGES[name].point_seconds
-    if as_candles or is_replay:
+    if look == "Candles" or is_replay:
         seconds = candle_seconds(series.ticks[index_from(series.ticks, start) :])
-    time_format = (
-        "%d %b %Y" if is_replay and seconds >= 86_400 else "%a %H:%M" if name == "5 days" else "%H:%M"
-    )
     candles = make_candles(series, start=start, seconds=seconds, short=short, long=long)
-    sessions = place_candles(candles)
-    st.vega_lite_chart(
-        candle_frame(candles),
-        chart_spec(
+    zone = "UTC" if is_replay else viewer_zone()
+    averages = (f"SMA-{short}", f"SMA-{long}")
+    draw_candles(
+        data=chart_data(
+            candles,
+            name=f"{symbol}, {name}",
+            is_line=look == "Line",
+            seconds=seconds,
+            zone=zone,
+            averages=averages,
             colours=colours,
-            as_candles=as_candles,
-            sessions=sessions,
-            time_format=time_format,
-            is_utc=is_replay,
-            short=short,
-            long=long,
         ),
-        width="stretch",
-        height=400,
-        key=f"chart {symbol} {name} {look}",
-        alt=f"Price of {symbol}, {name}",
+        key="chart",
     )
     missing = "" if series.is_complete_from(start) else f" Only the newest {len(series.ticks):,} ticks."
-    zone = "UTC" if is_replay else viewer_zone()
-    averages = [
-        f"{line} SMA-{count} (last {count} ticks){f' {amount(value)}' if value else ''}"
-        for line, count, value in (
-            ("solid", short, candles[-1].get("short")),
-            ("dashed", long, candles[-1].get("long")),
-        )
-    ]
     st.caption(
-        f"**{amount(candles[-1]['close'])}** · {' · '.join(averages)} · {' '.join(SIGNALS.values())}. "
-        f"Times: {zone}. Drag to move, Ctrl + wheel or pinch to zoom, double click for all.{missing}",
+        f"Solid {averages[0]} (last {short} ticks), dashed {averages[1]} (last {long} ticks) · "
+        f"{' '.join(SIGNALS.values())} · times: {zone} · drag, Ctrl + wheel or pinch, ← → + - 0.{missing}",
         help="The averages count ticks, not minutes. Bars of the past come once a minute and live ticks more "
         "often, so the averages bend where the two meet. A mark stands for all signals of its kind in a "
-        "candle, and a number beside it says how many there are.",
+        "candle, and a number beside it says how many there are. The arrow keys move the crosshair, + and - "
+        "zoom, 0 shows all.",
     )
 
 
@@ -251,4 +242,4 @@ def main() -> None:
 if __name__ == "__main__":  # Streamlit runs this file for each browser
     main()
 else:  # `streamlit run` imports it once before that, so that the slow imports are done when a browser comes
-    app = st.App(__file__)
+    app = st.App(__file__, routes=[Route("/lightweight-charts.js", lambda _: FileResponse(LIBRARY))])

@@ -1,14 +1,33 @@
-"""The chart: its ranges, its time axis without closed markets, and its specification in Vega-Lite."""
+"""The chart: its ranges, and the component that draws it with TradingView's lightweight-charts."""
 
 from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
+import streamlit as st
 
-from dashboard_parts.ticks import SESSION_GAP, SIGNALS, time_zone
+from dashboard_parts.ticks import SIGNALS, time_zone
+
+# The PyPI package lwcharts has the library's file. The page's server serves it, so no other host is asked.
+LIBRARY = Path(find_spec("lwcharts").origin).parent / "vendor/lightweight-charts.standalone.production.js"
+STYLE = """
+.chart { height: 400px; }
+.chart:focus-visible { outline: 2px solid var(--st-primary-color); }
+.legend { display: flex; flex-wrap: wrap; gap: 0 .8rem; height: 2.6rem; overflow: auto; align-content: start;
+          color: var(--st-text-color); font: .8rem/1.3rem var(--st-font);
+          font-variant-numeric: tabular-nums; }
+@media (max-width: 600px) { .legend { height: 5.2rem; } }
+"""
+draw_candles = st.components.v2.component(
+    "price_chart",
+    html='<div class="legend"></div><div class="chart" role="img" tabindex="0"></div>',
+    css=STYLE,
+    js=(Path(__file__).parent / "chart.js").read_text(encoding="utf-8"),
+)
 
 
 class Range(NamedTuple):
@@ -44,157 +63,60 @@ def start_of_range(newest: dict[str, Any], name: str) -> datetime:
     return day
 
 
-def place_candles(candles: list[dict[str, Any]]) -> list[tuple[float, float]]:
-    """Give each candle its place on a time axis without closed markets, from `x` to `x2`.
-
-    A gap of more than SESSION_GAP loses its whole hours, so that round times stay round. The newest session
-    keeps its true times, and the earlier ones shift towards it.
-
-    Returns:
-        For each session, the oldest first: its first `x`, and how far it is shifted. Both in milliseconds.
-    """
-    hour, shift, sessions = 3_600_000, 0.0, []
-    for index in range(len(candles) - 1, -1, -1):
-        candle = candles[index]
-        candle["x"], candle["x2"] = candle["t"] + shift, candle["end"] + shift
-        gap = candle["t"] - candles[index - 1]["end"] if index else math.inf
-        if gap > SESSION_GAP:
-            sessions.append((candle["x"], shift))
-            shift += gap // hour * hour if index else 0
-    return sessions[::-1]
+def decimals_of(price: float) -> int:
+    """As many decimals as the prices near this one need: 2, and more below 10."""
+    return 2 if price >= 10 else 4 - math.floor(math.log10(price))
 
 
-def candle_frame(candles: list[dict[str, Any]]) -> pd.DataFrame:
-    """The candles as the chart takes them, with the same columns and types whatever they hold."""
-    numbers = ["t", "x", "x2", "open", "high", "low", "close", "wick_low", "wick_high"]
-    numbers += ["volume", "short", "long", *SIGNALS]
-    frame = pd.DataFrame(candles, columns=[*numbers, "alerts"])
-    return frame.astype(dict.fromkeys(numbers, float) | {"alerts": object}).fillna({"alerts": "none"})
-
-
-def chart_spec(
+def chart_data(
+    candles: list[dict[str, Any]],
     *,
+    name: str,
+    is_line: bool,
+    seconds: float,
+    zone: str,
+    averages: tuple[str, str],
     colours: dict[str, str],
-    as_candles: bool,
-    sessions: list[tuple[float, float]],
-    time_format: str,
-    is_utc: bool,
-    short: int,
-    long: int,
 ) -> dict[str, Any]:
-    """Specify the chart in Vega-Lite. New data leaves the specification as it is, so a zoom lasts.
+    """What chart.js draws.
+
+    The library knows no time zones, so the times are shifted. The whole chart has the newest candle's offset
+    from UTC: where the clocks change, candles would otherwise meet or leave a gap.
 
     Args:
-        as_candles: draw candles, not a line.
-        sessions: what `place_candles` returned.
-        time_format: of the times on the axis, as d3-time-format takes it.
-        is_utc: show UTC on the axis, not the browser's own time.
-        short, long: the number of ticks in each average.
+        name: of the symbol and the range.
+        is_line: draw a line, not candles.
+        seconds: the length of a candle.
+        zone: the name of the time zone of the axis.
+        averages: the names of the two averages.
     """
-    shift = "0"  # of the newest session, whose condition is the first to be tested
-    for first, session_shift in sessions:
-        if session_shift or shift != "0":
-            shift = f"(datum.value >= {first:.0f} ? {session_shift:.0f} : {shift})"
-    label = f"{'utc' if is_utc else 'time'}Format(datum.value - {shift}, '{time_format}')"
-    time_axis = {"labelExpr": label, "title": None, "labelOverlap": True, "grid": False, "tickCount": 8}
-    # Prices take the upper 78 % of the height, volume the lowest 17 %.
-    price_range, volume_range = ([{"expr": f"height * {y}"} for y in ys] for ys in ((0.78, 0), (1, 0.83)))
-    price_scale = {"zero": False, "padding": 14, "range": price_range}
-    price_axis = {"orient": "right", "title": None, "grid": True}
-    rising = {"test": "datum.close >= datum.open", "value": colours["up"]}
-    colour = {"condition": rising, "value": colours["down"]}
-
-    def time(name: str) -> dict[str, Any]:
-        return {"field": name, "type": "temporal", "axis": time_axis}
-
-    def price(name: str) -> dict[str, Any]:
-        return {"field": name, "type": "quantitative", "axis": price_axis, "scale": price_scale}
-
-    def layer(kind: str, encoding: dict[str, Any], **mark: Any) -> dict[str, Any]:
-        return {"mark": {"type": kind, "clip": True, **mark}, "encoding": encoding}
-
-    def line(name: str, colour: str, **mark: Any) -> dict[str, Any]:
-        return layer("line", {"x": time("middle"), "y": price(name)}, color=colour, **mark)
-
-    def signals(name: str, shape: str, colour: str, offset: int) -> list[dict[str, Any]]:
-        """One marker a candle outside its wick, and beside it the number of signals if there are more."""
-        look = {"filled": True, "size": 110, "opacity": 1, "stroke": "white", "strokeWidth": 0.8}
-        place = {"x": time("middle"), "y": price("wick_low" if offset > 0 else "wick_high")}
-        points = layer("point", place, shape=shape, color=colour, yOffset=offset, **look)
-        text = {"text": {"field": name, "format": "d"}}
-        count = layer("text", place | text, color=colour, yOffset=offset, xOffset=-12, fontWeight="bold")
-        filters = (f"datum.{name} > 0", f"datum.{name} > 1")
-        return [
-            mark | {"transform": [{"filter": test}]}
-            for mark, test in zip((points, count), filters, strict=True)
-        ]
-
-    def tooltip(name: str, title: str) -> dict[str, Any]:
-        if name in ("local", "utc", "alerts"):
-            return {"field": name, "title": title, "type": "nominal"}
-        text = ",.0f" if name == "volume" else ",.7~r"
-        return {"field": name, "title": title, "type": "quantitative", "format": text}
-
-    if as_candles:
-        width = {"x": time("left"), "x2": {"field": "right"}, "color": colour}
-        high_low = {"y": price("wick_low"), "y2": {"field": "wick_high"}}
-        open_close = {"y": price("open"), "y2": {"field": "close"}}
-        prices = [
-            layer("rule", {"x": time("middle"), "color": colour} | high_low),
-            layer("bar", width | open_close, minBandSize=1),
-            layer("rule", width | {"y": price("close")}, strokeWidth=2),  # seen when open and close are equal
-        ]
-    else:
-        prices = [line("close", colours["up"], strokeWidth=1.8)]
-    zoom = {"type": "interval", "encodings": ["x", "y"], "zoom": "wheel![event.ctrlKey || event.shiftKey]"}
-    prices[0]["params"] = [{"name": "zoom", "select": zoom, "bind": "scales"}]
-    volume_axis = {"orient": "right", "title": None, "grid": False, "tickCount": 2, "format": "~s"}
-    volume_y = {
-        "field": "volume",
-        "type": "quantitative",
-        "scale": {"range": volume_range},
-        "axis": volume_axis,
-    }
-    volume = {"x": time("left"), "x2": {"field": "right"}, "y": volume_y, "y2": {"datum": 0}, "color": colour}
-    titles = {
-        "local": "Time here",
-        "utc": "UTC",
-        "open": "Open",
-        "high": "High",
-        "low": "Low",
-        "close": "Last",
-    }
-    titles |= {"volume": "Volume", "short": f"SMA-{short}", "long": f"SMA-{long}", "alerts": "Alerts"}
-    hovered = {"param": "hover", "empty": False, "value": 0.5}
-    cursor = layer(
-        "rule",
-        {
-            "x": time("middle"),
-            "tooltip": [tooltip(name, title) for name, title in titles.items()],
-            "opacity": {"condition": hovered, "value": 0},
-        },
-    )
-    hover = {"type": "point", "fields": ["x"], "nearest": True, "on": "pointermove", "clear": "pointerout"}
-    cursor["params"] = [{"name": "hover", "select": hover}]
-    prices += [
-        line("short", colours["short"], strokeWidth=1.3),
-        line("long", colours["long"], strokeWidth=1.3, strokeDash=[6, 3]),
-        *signals("BUY", "triangle-up", colours["up"], 14),
-        *signals("SELL", "triangle-down", colours["down"], -14),
-        *signals("ANOMALY", "diamond", colours["mark"], -28),
-        *signals("RULE", "circle", colours["mark"], 28),
-        cursor,
-    ]
-    time_text = "Format(datum.t, '%a %d %b %H:%M:%S')"
+    newest = datetime.fromtimestamp(candles[-1]["t"] / 1000, time_zone(zone))
+    offset = newest.utcoffset().total_seconds()
+    rows = []
+    for candle in candles:
+        row = {
+            "time": round(candle["t"] / 1000 + offset),
+            "top": candle["wick_high"],
+            "bottom": candle["wick_low"],
+        }
+        row |= {
+            key: candle[key] for key in ("open", "high", "low", "close", "volume", "alerts") if key in candle
+        }
+        row |= {key: float(f"{candle[key]:.9g}") for key in ("short", "long") if key in candle}
+        if signals := {signal: candle[signal] for signal in SIGNALS if signal in candle}:
+            row["signals"] = signals
+        rows.append(row)
+    day = {"year": "numeric", "month": "short", "day": "numeric"}
+    time = {"weekday": "short", "hour": "2-digit", "minute": "2-digit", "second": "2-digit"}
     return {
-        "transform": [
-            {"calculate": f"time{time_text}", "as": "local"},
-            {"calculate": f"utc{time_text}", "as": "utc"},
-            {"calculate": "datum.x + (datum.x2 - datum.x) * 0.5", "as": "middle"},
-            {"calculate": "datum.x + (datum.x2 - datum.x) * 0.15", "as": "left"},
-            {"calculate": "datum.x + (datum.x2 - datum.x) * 0.85", "as": "right"},
-        ],
-        "layer": [layer("bar", volume, opacity=0.6, minBandSize=1), {"layer": prices}],
-        "resolve": {"scale": {"y": "independent"}},
-        "config": {"legend": {"disable": True}},
+        "id": f"{name} {seconds} {offset} {is_line}",
+        "label": f"Price of {name}: {len(candles)} candles, low {min(c['low'] for c in candles):,.7g}, "
+        f"high {max(c['high'] for c in candles):,.7g}, last {candles[-1]['close']:,.7g}",
+        "rows": rows,
+        "seconds": seconds,
+        "isLine": is_line,
+        "names": averages,
+        "time": day if seconds >= 86_400 else time,
+        "decimals": decimals_of(candles[-1]["close"]),
+        "colours": colours,
     }

@@ -203,8 +203,11 @@ def candle_seconds(ticks: Sequence[Tick]) -> float:
     is_past = np.array([tick.bar is not None for tick in ticks[1:]], dtype=bool)
     spacing = max((np.median(part) for part in (steps[is_past], steps[~is_past]) if len(part)), default=0)
     for seconds in WIDTHS:
-        is_too_fine = seconds * 1000 < 0.9 * spacing  # quotes do not come to the second
-        if not is_too_fine and np.count_nonzero(np.diff(times // (seconds * 1000))) < MAX_CANDLES:
+        if seconds * 1000 < 0.9 * spacing:  # quotes do not come to the second
+            continue
+        # An outage takes its place on the axis, and a night does not.
+        places = np.where(steps > SESSION_GAP, 1, np.diff(times // (seconds * 1000)))
+        if places.sum() < MAX_CANDLES:
             return seconds
     return WIDTHS[-1]
 

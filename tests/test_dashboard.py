@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -270,25 +271,39 @@ def test_candles_take_the_alerts_of_their_time_and_skip_malformed_ones():
     assert candles[2]["alerts"] == "▲ BUY 10.50, ▲ BUY 10.60"
 
 
-def test_place_candles_removes_whole_hours_of_a_night_and_returns_each_shift():
-    opens = ("18T14:30", "19T14:00", "20T14:30")
-    days = [ticks_of(["1"] * 14, start=f"2026-11-{time}:00.000Z", every=1800) for time in opens]
-    series = ticks.Series("AAPL", ticks=[tick for day in days for tick in day])
-    candles = ticks.make_candles(
-        series, start=datetime(2026, 11, 1, tzinfo=UTC), seconds=1800, short=5, long=20
+def test_chart_library_is_the_one_that_was_looked_at():
+    assert (
+        hashlib.sha256(chart.LIBRARY.read_bytes()).hexdigest()
+        == "c0992580867c4912cc9385b3c2728315bcc1a76c7f1087dca908430fccdf31d7"
     )
 
-    sessions = chart.place_candles(candles)
 
-    hour = 3_600_000
-    gaps = [after["x"] - before["x2"] for before, after in pairwise(candles)]
-    assert max(gaps) <= hour
-    assert candles[-1]["x"] == candles[-1]["t"]
-    assert len(sessions) == 3
-    for candle in candles:
-        shift = [off for first, off in sessions if first <= candle["x"]][-1]
-        assert candle["x"] - shift == candle["t"]
-        assert shift % hour == 0
+def test_chart_data_has_one_offset_from_utc_though_the_clocks_change():
+    series = ticks.Series("BTC", ticks=ticks_of(["1"] * 24, start="2026-10-24T20:00:00.000Z", every=1800))
+    candles = ticks.make_candles(
+        series, start=datetime(2026, 1, 1, tzinfo=UTC), seconds=1800, short=5, long=20
+    )
+
+    data = chart.chart_data(
+        candles,
+        name="BTC",
+        is_line=False,
+        seconds=1800,
+        zone="Europe/Berlin",
+        averages=("SMA-5", "SMA-20"),
+        colours={},
+    )
+
+    times = [row["time"] for row in data["rows"]]
+    assert {after - before for before, after in pairwise(times)} == {1800}
+    assert times[-1] == candles[-1]["t"] / 1000 + 3600
+
+
+@pytest.mark.parametrize(
+    ("price", "decimals"), [(345.04, 2), (29.9, 2), (1.08, 4), (0.5, 5), (0.00001234, 9)]
+)
+def test_decimals_of_a_price_are_as_many_as_it_needs(price, decimals):
+    assert chart.decimals_of(price) == decimals
 
 
 @pytest.mark.parametrize(
@@ -734,13 +749,13 @@ def test_page_that_cannot_read_does_not_say_that_there_are_no_alerts(page, setti
     assert not any("No alerts" in caption.value for caption in page.caption)
 
 
-def test_page_names_its_averages_in_ticks_their_prices_and_the_time_zone(page, tables):
-    tables.put_ticks("AAPL", [100.0] * 19 + [101.0])
+def test_page_names_its_averages_in_ticks_and_the_time_zone(page, tables):
+    tables.put_ticks("AAPL", [100.0] * 20)
     run(page)
     legend = next(caption for caption in page.caption if "SMA-5" in caption.value)
-    assert "SMA-5 (last 5 ticks) 100.20" in legend.value
-    assert "SMA-20 (last 20 ticks) 100.05" in legend.value
-    assert "Times: UTC" in legend.value
+    assert "SMA-5 (last 5 ticks)" in legend.value
+    assert "SMA-20 (last 20 ticks)" in legend.value
+    assert "times: UTC" in legend.value
     assert "count ticks, not minutes" in legend.proto.help
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
+import pandas as pd
 import pytest
 from botocore.exceptions import ClientError
 from selenium.webdriver.common.keys import Keys
@@ -53,7 +55,7 @@ def page(address: str) -> Iterator[Page]:
     page = Page(height=700)
     try:
         page.driver.get(address)
-        eventually(lambda: page.row("AAPL") and page.times()[0])
+        eventually(lambda: page.row("AAPL") and page.chart())
         yield page
     finally:
         page.driver.quit()
@@ -85,9 +87,9 @@ def test_page_shows_the_tables_and_follows_them_without_a_reload(page: Page, tab
     eventually(lambda: page.text("h2").startswith("BRK-B"))
     page.press(Keys.ARROW_UP)
     eventually(lambda: page.text("h2").startswith("^GSPC") and page.chart().startswith("Price of ^GSPC"))
-    whole = settled(page.times)
-    eventually(lambda: page.zoom() or page.times() != whole)
-    zoomed = settled(page.times)
+    whole = page.range()
+    eventually(lambda: page.zoom() or page.range() != whole)
+    zoomed = settled(page.range)
     main = "document.querySelector('[data-testid=stMain]')"
     page.run(f"{main}.scrollTop = 100")
 
@@ -100,11 +102,138 @@ def test_page_shows_the_tables_and_follows_them_without_a_reload(page: Page, tab
 
     assert page.row("^GSPC")[-1] == "◆ anomaly"
     assert page.text("h2").startswith("^GSPC")
-    assert page.times() == zoomed
+    assert page.range() == zoomed
     assert page.run(f"return {main}.scrollTop") == 100
     assert page.run("return window.notReloaded")
     assert page.complaints() == []
     assert page.hosts() == {"127.0.0.1"}
+
+
+def test_zoom_and_crosshair_survive_20_refreshes_another_theme_and_another_size(
+    page: Page, tables: Tables, address: str
+) -> None:
+    tables.put_ticks("FAST", [100 + place / 10 for place in range(60)], every=3, source="simulated")
+    page.driver.get(f"{address}/?symbol=FAST&with=FAST&range=15+min")
+    eventually(lambda: page.chart().startswith("Price of FAST"))
+    page.view("root.querySelector('.chart').focus()")
+    for key in ("+", "+", Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_LEFT):
+        page.press(key)
+    page.view("view.chart.timeScale().scrollToPosition(-9, false)")
+    count = "view.price.data().length"
+    crosshair, zoomed, first = "view.rows[view.at].time", settled(page.range), page.view(count)
+    pointed, legend = page.view(crosshair), page.view("root.querySelector('.legend').textContent")
+    page.view("view.chart.kept = true")
+
+    for number in range(10):  # refreshes ask for ticks and for alerts in turn
+        tables.put_ticks("FAST", [110 + number / 10], source="simulated")
+        eventually(lambda: float(page.row("FAST")[1]) == 110 + number / 10)  # noqa: B023
+        assert page.range() == zoomed
+    scheme = {"name": "prefers-color-scheme", "value": "dark"}
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    eventually(lambda: "58a6ff" in page.view("view.price.options().upColor"))
+    assert page.range() == zoomed
+    width = page.view("view.chart.paneSize().width")
+    size = {"width": 1000, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    eventually(lambda: page.view("view.chart.paneSize().width") < width)
+
+    assert page.view(count) > first + 3
+    assert page.view(crosshair) == pointed
+    assert page.view("root.querySelector('.legend').textContent") == legend
+    assert page.view("view.chart.kept")
+    page.press("0")
+    eventually(lambda: page.range() != zoomed)
+    assert page.complaints() == []
+    assert page.hosts() == {"127.0.0.1"}
+
+
+def expected_candles(ticks: pd.DataFrame, seconds: int) -> pd.DataFrame:
+    """The candles of these ticks by pandas, at the time of the ticks or of their replayed bars."""
+    price = ticks["price"].astype(float)
+    ticks = ticks.assign(price=price, short=price.rolling(5).mean(), long=price.rolling(20).mean())
+    is_in_session = ticks["timestamp"].diff() <= pd.Timedelta(hours=2)
+    ticks["open"] = ticks["open"].fillna(price.shift().where(is_in_session, price)).fillna(price)
+    ticks["high"] = ticks[["high", "open", "price"]].max(axis=1).where(ticks["high"].notna(), price)
+    ticks["low"] = ticks[["low", "open", "price"]].min(axis=1).where(ticks["low"].notna(), price)
+    groups = ticks.groupby(ticks["at"].map(lambda at: at.timestamp() // seconds * seconds))
+    found = groups.agg(
+        open=("open", "first"), high=("high", "max"), low=("low", "min"), close=("price", "last")
+    )
+    found["high"], found["low"] = found.max(axis=1), found.min(axis=1)
+    return found.join(groups[["short", "long"]].last())
+
+
+def live(start: str, count: int, every: int) -> pd.DataFrame:
+    times = pd.date_range(start, periods=count, freq=f"{every}s", tz="UTC")
+    prices = [round(100 + 3 * math.sin(number / 7) + number % 5 / 10, 2) for number in range(count)]
+    frame = pd.DataFrame({"timestamp": times, "at": times, "price": prices})
+    return frame.assign(open=math.nan, high=math.nan, low=math.nan, history=False, replayed_from=None)
+
+
+def past(start: str, count: int, every: int) -> pd.DataFrame:
+    frame = live(start, count, every)
+    price = frame["price"]
+    return frame.assign(open=price - 0.4, high=price + 0.8, low=price - 1.1, history=True)
+
+
+def replayed(start: str, count: int) -> pd.DataFrame:
+    frame = past(start, count, 1).assign(at=pd.bdate_range("2012-03-01", periods=count, tz="UTC"))
+    return frame.assign(history=False, replayed_from=frame["at"].dt.strftime("%Y-%m-%d"))
+
+
+SESSIONS = pd.concat(
+    [past(f"2026-11-{day} 14:30", 26, 900) for day in (16, 17, 18, 19, 20)], ignore_index=True
+)
+CASES = {
+    "LIVE": (live("2026-11-20 15:00", 100, 30), "1+h", 60),
+    "BACKFILL": (
+        pd.concat([past("2026-11-20 15:00", 50, 60), live("2026-11-20 15:50", 30, 5)], ignore_index=True),
+        "1+h",
+        60,
+    ),
+    "REPLAY": (replayed("2026-11-20 15:00", 100), "15+min", 86_400),
+    "SESSIONS": (SESSIONS, "5+days", 1800),
+    "OUTAGE": (live("2026-11-20 15:00", 100, 30).drop(range(30, 60)).reset_index(drop=True), "1+h", 60),
+    "CLOCKS": (live("2026-10-24 23:00", 70, 600), "5+days", 600),  # summer time ends at 1:00 UTC
+}
+
+
+@pytest.mark.parametrize("symbol", CASES)
+def test_chart_holds_the_candles_and_averages_that_pandas_makes_of_the_same_ticks(
+    symbol: str, page: Page, tables: Tables, address: str
+) -> None:
+    frame, chosen, seconds = CASES[symbol]
+    for _, tick in frame.iterrows():
+        more = {
+            name: round(tick[name], 2)
+            for name in ("open", "high", "low")
+            if tick["history"] or tick["replayed_from"]
+        }
+        if tick["replayed_from"]:
+            more |= {"replayed_from": tick["replayed_from"], "source": "replay"}
+        if tick["history"]:
+            more["history"] = True
+        tables.put_ticks(symbol, [tick["price"]], newest=tick["timestamp"].to_pydatetime(), **more)
+    zone = "Europe/Berlin" if symbol == "CLOCKS" else "UTC"
+    page.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": zone})
+    page.driver.get(f"{address}/?symbol={symbol}&with={symbol}&range={chosen}")
+    eventually(lambda: page.chart().startswith(f"Price of {symbol}"))
+    expected = expected_candles(frame, seconds)
+    offset = 3600 if symbol == "CLOCKS" else 0
+    read = "view.price.data().filter(p => p.close != null)"
+    eventually(lambda: len(page.view(read)) == len(expected))
+
+    found = pd.DataFrame(page.view(read)).set_index("time")[["open", "high", "low", "close"]]
+    for name in ("short", "long"):
+        points = page.view(f"view.{name}.data().filter(p => p.value != null)")
+        found[name] = pd.Series({point["time"]: point["value"] for point in points}, dtype=float)
+    found.index -= offset
+    pd.testing.assert_frame_equal(
+        found.astype(float), expected, check_names=False, check_index_type=False, rtol=1e-8
+    )
+    gaps = page.view("view.rows.length") - len(expected)
+    assert gaps == (15 if symbol == "OUTAGE" else 0)
+    assert page.complaints() == []
 
 
 def test_page_opened_with_symbols_in_its_address_shows_them(page: Page, address: str) -> None:

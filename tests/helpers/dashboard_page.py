@@ -149,7 +149,9 @@ def settled(read: Callable[[], Any]) -> Any:
 class Page:
     """The page in a headless Chromium."""
 
-    def __init__(self, *, width: int = 1280, height: int = 1000, dark: bool = False) -> None:
+    def __init__(
+        self, *, width: int = 1280, height: int = 1000, dark: bool = False, zone: str = "UTC"
+    ) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium") or ""
         for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server"):
@@ -160,6 +162,7 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": zone})
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -195,22 +198,31 @@ class Page:
         """Press a key in the element that has the focus."""
         webdriver.ActionChains(self.driver).send_keys(key).perform()
 
+    def view(self, expression: str) -> Any:
+        """A JavaScript expression about the chart, `view` of chart.js. None while there is no chart."""
+        return self.run(
+            "const box = [...document.querySelectorAll('[data-testid=stMain] div')]"
+            ".map(e => e.shadowRoot).find(r => r?.querySelector('.chart'));"
+            "const view = box?.view, label = box?.querySelector('.chart').ariaLabel, root = box;"
+            f"return view ? {expression} : null"
+        )
+
     def chart(self) -> str:
         """The name of the chart for a screen reader."""
-        return self.run("return document.querySelector('[data-testid=stVegaLiteChart]')?.ariaLabel ?? ''")
+        return self.view("label") or ""
 
     def zoom(self) -> None:
         """Turn the mouse wheel over the chart while Ctrl is held down."""
-        self.run(
-            "const r = document.querySelector('[data-testid=stVegaLiteChart] svg').getBoundingClientRect();"
+        self.view(
+            "(() => { const e = root.querySelector('.chart canvas'), r = e.getBoundingClientRect();"
             "const at = {clientX: r.x + r.width / 2, clientY: r.y + r.height / 3};"
-            "for (let i = 0; i < 6; i++) document.elementFromPoint(at.clientX, at.clientY).dispatchEvent("
-            "new WheelEvent('wheel', {deltaY: -200, ctrlKey: true, bubbles: true, cancelable: true, ...at}))"
+            "for (let i = 0; i < 6; i++) e.dispatchEvent(new WheelEvent('wheel', "
+            "{deltaY: -200, ctrlKey: true, bubbles: true, cancelable: true, composed: true, ...at})) })()"
         )
 
-    def times(self) -> list[str]:
-        """The labels of the chart's time axis."""
-        return self.text("[data-testid=stVegaLiteChart] svg .role-axis-label text").split("\n")
+    def range(self) -> dict[str, float]:
+        """The places of the candles in view, from and to. The newest candle moves them."""
+        return self.view("view.chart.timeScale().getVisibleRange()")
 
     def complaints(self) -> list[str]:
         """The errors on the console since the last call."""
