@@ -37,7 +37,7 @@ function draw(charts, root) {
     root.view = build(charts, root);
   }
   const { view } = root;
-  const rows = withGaps(data.rows, data.seconds);
+  const rows = withGaps(data.rows.map((row) => ({ top: row.high, bottom: row.low, ...row })), data.seconds);
   const isOlder = view.rows.length === 0 || rows[0].time < view.rows[0].time;
   const isRestyled = view.colours !== JSON.stringify(data.colours);
   if (isRestyled) style(view, data);

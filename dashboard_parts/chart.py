@@ -94,11 +94,11 @@ def chart_data(
     offset = newest.utcoffset().total_seconds()
     rows = []
     for candle in candles:
-        row = {
-            "time": round(candle["t"] / 1000 + offset),
-            "top": candle["wick_high"],
-            "bottom": candle["wick_low"],
-        }
+        row = {"time": round(candle["t"] / 1000 + offset)}
+        if candle["wick_high"] != candle["high"]:
+            row["top"] = candle["wick_high"]
+        if candle["wick_low"] != candle["low"]:
+            row["bottom"] = candle["wick_low"]
         row |= {
             key: candle[key] for key in ("open", "high", "low", "close", "volume", "alerts") if key in candle
         }
