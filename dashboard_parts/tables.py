@@ -98,7 +98,7 @@ def alert_rows(feed: Feed, symbols: Sequence[str]) -> pd.DataFrame:
         for symbol in symbols
         for alert in list(feed.series(symbol).alerts.values())
     ]
-    columns = ["Time", "Symbol", "Signal", "Price", "Change %", "SMA short", "SMA long", "Status"]
+    columns = ["Time", "Symbol", "Signal", "Price", "Status", "Change %", "SMA short", "SMA long"]
     frame = pd.DataFrame(rows, columns=columns).sort_values("Time", ascending=False, kind="stable")
     frame["Time"] = pd.to_datetime(frame["Time"], utc=True, errors="coerce")
     for name in ("Price", "Change %", "SMA short", "SMA long"):

@@ -669,6 +669,7 @@ def test_page_shows_alerts_of_all_symbols_newest_first_and_filters_them(page, ta
     run(page, "TSLA")
     assert list(watchlist(page).index) == ["AAPL", "MSFT", "TSLA"]
     assert list(page.dataframe[1].value["Symbol"]) == ["TSLA", "TSLA", "AAPL"]
+    assert list(page.dataframe[1].value)[:5] == ["Time", "Symbol", "Signal", "Price", "Status"]
 
     page.pills(key="signals").set_value(["RULE"])
     run(page)
