@@ -540,7 +540,7 @@ def test_defaults_are_those_of_the_example(offline):
         k: v for k, v in offline.environment.items() if k not in ("AWS_REGION", "AWS_DEFAULT_REGION")
     }
     output = subprocess.run(["bash", "-euc", show], env=environment, capture_output=True, text=True)
-    assert len(names) == 18
+    assert len(names) == 19
     assert dict(zip(names, output.stdout.splitlines(), strict=True)) == {
         name: example[name] for name in names
     }
