@@ -32,6 +32,7 @@ IDENTITY_POLICIES = [
     "dashboard.json",
 ]
 RESOURCE_POLICIES = ["bucket.json", "operations_topic.json", "queue.json"]
+TRUST_POLICIES = ["lambda_trust.json", "lambda_trust_any_account.json"]
 
 # AWS managed policies, the documented lists of what Lambda itself does with an execution role:
 # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSLambdaKinesisExecutionRole.html
@@ -82,7 +83,7 @@ def test_policy_has_no_finding_of_parliament(name):
 
 def test_all_policies_are_tested_here():
     names = {path.name for path in POLICIES.glob("*.json")}
-    assert names == {*IDENTITY_POLICIES, *RESOURCE_POLICIES, "lambda_trust.json"}
+    assert names == {*IDENTITY_POLICIES, *RESOURCE_POLICIES, *TRUST_POLICIES}
 
 
 @pytest.mark.parametrize("name", IDENTITY_POLICIES)
@@ -135,6 +136,11 @@ def test_only_lambda_of_this_account_may_take_the_roles():
     assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
     assert statement["Action"] == "sts:AssumeRole"
     assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+
+
+def test_trust_without_the_condition_differs_in_nothing_else():
+    (strict,), (loose,) = (render(name)["Statement"] for name in TRUST_POLICIES)
+    assert loose == {name: strict[name] for name in ("Effect", "Principal", "Action")} | {"Sid": loose["Sid"]}
 
 
 def test_bucket_refuses_everybody_without_tls():

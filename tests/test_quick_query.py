@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from unittest import mock
 
 import pytest
-from ministack.services import dynamodb
 
 from helpers.checkout import load_module
+
+with mock.patch("threading.Thread.start"):  # a thread that sleeps would move the clock of other tests
+    from ministack.services import dynamodb
 
 quick_query = load_module("scripts/lib/local/quick_query.py")
 original = dynamodb._evaluate_condition
