@@ -148,7 +148,7 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
         st.caption(text)
         return
     st.dataframe(
-        frame.head(200),
+        tables.style_alerts(frame.head(200)),
         key="alerts",
         hide_index=True,
         placeholder="–",

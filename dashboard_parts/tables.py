@@ -35,7 +35,7 @@ def watchlist_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.Data
                 "Anomaly": "◆ anomaly" if newest.get("anomaly") else "",
             }
             if found := averages(ticks, short=settings.short, long=settings.long):
-                row["SMA short"], row["SMA long"] = (round(float(average), 4) for average in found[:2])
+                row["SMA short"], row["SMA long"] = map(float, found[:2])
                 row["Trend"] = {"up": "▲ up", "down": "▼ down", "flat": "▬ flat"}[found[2]]
         rows.append(row)
     columns = ["Symbol", "Last", "Change %", "Change", "Prices", "Trend"]
@@ -59,8 +59,8 @@ def style_watchlist(frame: pd.DataFrame, colours: dict[str, str]) -> Styler:
         "Change": lambda value: f"{arrow(value)} {amount(value, '+')}",
         "Change %": lambda value: f"{arrow(value)} {value:+.2f}",
         "Age": age_text,
-        "SMA short": "{:,.4f}",
-        "SMA long": "{:,.4f}",
+        "SMA short": amount,
+        "SMA long": amount,
     }
     return style.format(texts, na_rep="—")
 
@@ -106,16 +106,22 @@ def alert_rows(feed: Feed, symbols: Sequence[str]) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
+def style_alerts(frame: pd.DataFrame) -> Styler:
+    """Give the numbers of the alerts their texts: as many decimals as the price needs."""
+    texts = {"Price": amount, "Change %": "{:+.2f}", "SMA short": amount, "SMA long": amount}
+    return frame.style.format(texts, na_rep="–")
+
+
 def alert_columns(settings: Settings, *, zone: str) -> dict[str, Any]:
     """How Streamlit shows the columns of the alerts."""
-    config, price = st.column_config, "%.2f"
+    config = st.column_config
     return {
         "Time": config.DatetimeColumn(format="ddd HH:mm:ss", timezone=zone, width=105),
         "Symbol": config.TextColumn(width=80),
         "Signal": config.TextColumn(width=105),
-        "Price": config.NumberColumn(format=price, width=75),
-        "Change %": config.NumberColumn(format="%+.2f", width=80),
-        "SMA short": config.NumberColumn(f"SMA-{settings.short}", format=price, width=75),
-        "SMA long": config.NumberColumn(f"SMA-{settings.long}", format=price, width=75),
+        "Price": config.NumberColumn(width=75),
+        "Change %": config.NumberColumn(width=80),
+        "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=75),
+        "SMA long": config.NumberColumn(f"SMA-{settings.long}", width=75),
         "Status": config.TextColumn(width=80),
     }

@@ -19,6 +19,7 @@ from moto import mock_aws
 from streamlit.testing.v1 import AppTest
 
 from dashboard_parts import chart, feed, reading, ticks
+from dashboard_parts import tables as table_parts
 from helpers.checkout import ROOT
 from helpers.dashboard_page import SETTINGS, Tables, eventually
 from helpers.mocked_aws import LOADER
@@ -333,6 +334,19 @@ def test_explain_says_what_to_do_about_each_error_code(code, text, settings):
 def test_explain_says_what_to_do_when_aws_did_not_answer(settings):
     assert "there are none" in reading.explain(NoCredentialsError(), settings)
     assert "Cannot reach AWS" in reading.explain(EndpointConnectionError(endpoint_url="x"), settings)
+
+
+def test_tables_print_prices_and_averages_with_all_their_decimals():
+    numbers = {"SMA short": 1.083451, "SMA long": 1.083452}
+    alerts = pd.DataFrame([numbers | {"Price": 1.234e-05, "Change %": 1.5}])
+    watched = pd.DataFrame(
+        [numbers | {"Last": 1.234e-05, "Change": -2e-07, "Change %": -1.6, "Trend": "▲ up"}]
+    )
+    watched[["Anomaly", "Age"]] = "", 5
+    colours = {"up": "blue", "down": "red", "mark": "black"}
+    for style in (table_parts.style_alerts(alerts), table_parts.style_watchlist(watched, colours)):
+        for text in ("0.00001234", "1.083451", "1.083452"):
+            assert text in style.to_html()
 
 
 # --- Reading --------------------------------------------------------------------------------------
