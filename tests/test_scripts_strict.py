@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-import boto3
 import pytest
 
 from helpers.journey import Journey, moto_account
@@ -31,16 +30,6 @@ def bucket_of_another_region(journey: Journey, project: Project) -> list[str]:
     left = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
     s3.delete_bucket(Bucket="my-ticks")
     return left
-
-
-def in_europe(project: Project, service: str) -> object:
-    return boto3.client(
-        service,
-        endpoint_url=project.environment["AWS_ENDPOINT_URL"],
-        region_name="eu-west-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
 
 
 def shards(project: Project) -> int:
@@ -84,7 +73,7 @@ def journey(strict) -> Journey:
     ):
         journey.go(f"{' '.join([script, *arguments])} elsewhere", strict, script, *arguments, **EUROPE)
     there["after"] = of_the_account(strict)
-    there["streams elsewhere"] = in_europe(strict, "kinesis").list_streams()["StreamNames"]
+    there["streams elsewhere"] = strict.client("kinesis", "eu-west-1").list_streams()["StreamNames"]
 
     there["shards"] = {}
     for name, settings in {
@@ -105,12 +94,13 @@ def journey(strict) -> Journey:
         for role in ROLES
     ]
     there["architectures"] = [
-        function["Architectures"] for function in in_europe(strict, "lambda").list_functions()["Functions"]
+        function["Architectures"]
+        for function in strict.client("lambda", "eu-west-1").list_functions()["Functions"]
     ]
     journey.go("move again", strict, "setup.sh", **EUROPE, NO_ARM64="eu-west-1")
     strict.client("s3").create_bucket(Bucket=BUCKET)
     journey.go("clean-up of the other region", strict, "cleanup.sh", "--yes", **EUROPE)
-    there["streams at the end"] = in_europe(strict, "kinesis").list_streams()["StreamNames"]
+    there["streams at the end"] = strict.client("kinesis", "eu-west-1").list_streams()["StreamNames"]
     return journey
 
 

@@ -59,11 +59,11 @@ class Project:
         (folder / "aws").chmod(0o755)
         self.environment["PATH"] = f"{folder}{os.pathsep}{self.environment['PATH']}"
 
-    def client(self, service: str) -> object:
+    def client(self, service: str, region: str = "us-east-1") -> object:
         return boto3.client(
             service,
             endpoint_url=self.environment["AWS_ENDPOINT_URL"],
-            region_name="us-east-1",
+            region_name=region,
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
