@@ -116,13 +116,22 @@ def _run(driver: object, connection: socket.socket) -> bool:
     os.environ.update(environment)
     os.chdir(folder)
     driver.session._credentials = None  # they belong to the environment of the last command
-    driver.session._session_instance_vars.clear()
     for standard, descriptor in enumerate(descriptors):
         os.dup2(descriptor, standard)
         os.close(descriptor)
     status, can_go_on = 255, not LEAVES_TRACES.intersection(arguments)
+
+    def run(words: list[str]) -> int:
+        driver.session._session_instance_vars.clear()
+        return driver.main(words)
+
     try:
-        status = driver.main(arguments)
+        if rules := environment.get("STRICT_AWS"):
+            import strict_aws  # beside this file, which runs alone
+
+            status = strict_aws.run_strictly(run, rules, arguments)
+        else:
+            status = run(arguments)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 255
     for stream in (sys.stdout, sys.stderr):

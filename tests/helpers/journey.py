@@ -1,4 +1,4 @@
-"""What people do with the scripts, from the set-up to the clean-up, on moto's server instead of MiniStack.
+"""What people do with the scripts, from the set-up to a move to another region, under AWS's own rules.
 
 moto is a second idea of what AWS is, with other errors than MiniStack's. One journey is enough for all that
 is asked about it: what came of each step, what was there after it, and which commands the CLI was given.
@@ -20,6 +20,11 @@ from pathlib import Path
 from helpers.checkout import ROOT
 from helpers.emulator import ACCOUNT_ID, aws_environment, free_port, wait_until_it_answers
 from helpers.project_copy import BUCKET, SUBSCRIBERS, Project, copy_project, snapshot
+from helpers.strict_aws import make_strict
+
+ROLES = ("Lambda_Kinesis_DynamoDB_Role", "StockTrendLambdaRole")
+BOUNDARY = {"PERMISSIONS_BOUNDARY": f"arn:aws:iam::{ACCOUNT_ID}:policy/boundary"}
+EUROPE = {"AWS_REGION": "eu-west-1"}
 
 # What moto 5.2.5 answers otherwise than AWS: an absent workgroup is null instead of an error, an absent log
 # group has tags: none, or those of the one that was deleted; and it knows no sandbox and no numbers for SMS.
@@ -76,7 +81,7 @@ class Journey:
 
 @contextmanager
 def moto_account(folder: Path, quick_cli: Path) -> Iterator[Project]:
-    """The project with an empty moto server and the quick CLI."""
+    """The project with an empty moto server, the quick CLI, and AWS's own rules."""
     port, log = free_port(), folder / "moto.log"
     endpoint = f"http://127.0.0.1:{port}"
     with log.open("w") as output:
@@ -94,6 +99,7 @@ def moto_account(folder: Path, quick_cli: Path) -> Iterator[Project]:
         for name in ("requirements.txt", ".env.example"):
             shutil.copy(ROOT / name, project.folder / name)
         project.put_in_front_of_aws(WHERE_MOTO_DIFFERS)
+        make_strict(project)
         yield project
     finally:
         process.terminate()
@@ -101,18 +107,63 @@ def moto_account(folder: Path, quick_cli: Path) -> Iterator[Project]:
 
 
 def travel(project: Project) -> Journey:
-    """Set up, look, change by hand, operate, watch, and clean up."""
-    journey, client = Journey(), project.client
+    """Set up, operate, watch, mistake the region, change by hand, change the shards, clean up, and move."""
+    journey = Journey()
+    there = journey.there
+    there["bucket of another region"] = bucket_of_another_region(journey, project)
     journey.go("set-up", project, "setup.sh")
-    journey.there["set-up"] = snapshot(project)
+    there["set-up"] = snapshot(project)
     journey.go("second set-up", project, "setup.sh")
-    journey.there["second set-up"] = snapshot(project)
+    there["second set-up"] = snapshot(project)
     journey.go("dry run", project, "setup.sh", "--dry-run")
     journey.go("doctor", project, "doctor.sh")
     journey.go("deployment", project, "deploy_lambdas.sh")
     journey.go("redrive", project, "redrive.sh")
+    journey.go("query", project, "query.sh", "latest_quotes")
+    journey.go("subscription", project, "alerts.sh", "subscribe", "sqs", "my-alerts", "--signals", "BUY")
+    journey.go("subscriptions", project, "alerts.sh", "list")
+    journey.go("test alert", project, "alerts.sh", "test")
+    journey.go("monitoring", project, "monitoring.sh", "--market-hours", "--cloudtrail", "--budget", "5")
+    mistake_the_region(journey, project)
+    change_by_hand(journey, project)
+    change_shards(journey, project)
+    journey.go("clean-up", project, "cleanup.sh", "--yes")
+    there["clean-up"] = everything(project)
+    move(journey, project)
+    return journey
 
-    kinesis, awslambda, s3 = client("kinesis"), client("lambda"), client("s3")
+
+def bucket_of_another_region(journey: Journey, project: Project) -> list[str]:
+    """Set up and clean up in Europe with the name of a bucket in the United States; what is left of it."""
+    s3 = project.client("s3")
+    s3.create_bucket(Bucket="my-ticks")
+    tags = {"TagSet": [{"Key": "project", "Value": "stock-market-streaming"}]}
+    s3.put_bucket_tagging(Bucket="my-ticks", Tagging=tags)
+    journey.go("set-up over a bucket", project, "setup.sh", **EUROPE, BUCKET_NAME="my-ticks")
+    journey.go("clean-up over a bucket", project, "cleanup.sh", "--yes", **EUROPE, BUCKET_NAME="my-ticks")
+    left = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    s3.delete_bucket(Bucket="my-ticks")
+    return left
+
+
+def mistake_the_region(journey: Journey, project: Project) -> None:
+    """Run everything in a region where nothing is."""
+    journey.there["before"] = everything(project)
+    for script, *arguments in (
+        ["setup.sh"],
+        ["doctor.sh"],
+        ["monitoring.sh", "--budget", "9"],
+        ["monitoring.sh", "--remove"],
+        ["cleanup.sh", "--yes"],
+    ):
+        journey.go(f"{' '.join([script, *arguments])} elsewhere", project, script, *arguments, **EUROPE)
+    journey.there["after"] = everything(project)
+    journey.there["streams elsewhere"] = project.client("kinesis", "eu-west-1").list_streams()["StreamNames"]
+
+
+def change_by_hand(journey: Journey, project: Project) -> None:
+    """Change resources and code, and leave a failed batch; then ask the doctor, plan, deploy, and redrive."""
+    kinesis, awslambda, s3 = map(project.client, ("kinesis", "lambda", "s3"))
     kinesis.stop_stream_encryption(
         StreamName="Stock-market-stream", EncryptionType="KMS", KeyId="alias/aws/kinesis"
     )
@@ -125,28 +176,56 @@ def travel(project: Project) -> Journey:
     handler = project.folder / "lambdas/process_stock_data.py"
     handler.write_text(handler.read_text() + "\n")
     changed = {"SHARD_COUNT": "2", "RETENTION_DAYS": "3", "ALERT_PHONE_SIGNALS": "BUY"}
-    changed["PERMISSIONS_BOUNDARY"] = "arn:aws:iam::aws:policy/PowerUserAccess"
-    journey.go("dry run of changes", project, "setup.sh", "--dry-run", **changed, BUCKET_NAME="other")
+    journey.go(
+        "dry run of changes", project, "setup.sh", "--dry-run", **changed, **BOUNDARY, BUCKET_NAME="other"
+    )
     journey.go("dry run of a mode", project, "setup.sh", "--dry-run", STREAM_MODE="ON_DEMAND")
     journey.go("deployment of a change", project, "deploy_lambdas.sh")
     journey.go("redrive of a batch", project, "redrive.sh")
 
-    journey.go("query", project, "query.sh", "latest_quotes")
-    journey.go("subscription", project, "alerts.sh", "subscribe", "sqs", "my-alerts", "--signals", "BUY")
-    journey.go("subscriptions", project, "alerts.sh", "list")
-    journey.go("test alert", project, "alerts.sh", "test")
-    journey.go("monitoring", project, "monitoring.sh", "--market-hours", "--cloudtrail", "--budget", "5")
-    journey.there["monitoring"] = monitoring(project)
-    journey.go("clean-up", project, "cleanup.sh", "--yes")
-    journey.there["clean-up"] = snapshot(project) | monitoring(project)
-    return journey
+
+def change_shards(journey: Journey, project: Project) -> None:
+    """Ask for other numbers of shards and other modes, until AWS refuses them for the day."""
+    shards = journey.there["shards"] = {}
+    for name, settings in {
+        "more shards": {"SHARD_COUNT": "5"},
+        "on demand": {"STREAM_MODE": "ON_DEMAND"},
+        "provisioned": {"STREAM_MODE": "PROVISIONED", "SHARD_COUNT": "1"},
+        "on demand again": {"STREAM_MODE": "ON_DEMAND"},
+        "far too many shards": {"SHARD_COUNT": "99"},
+    }.items():
+        journey.go(name, project, "setup.sh", **settings)
+        stream = project.client("kinesis").describe_stream_summary(StreamName="Stock-market-stream")
+        shards[name] = stream["StreamDescriptionSummary"]["OpenShardCount"]
 
 
-def monitoring(project: Project) -> dict[str, object]:
-    """What the scripts make besides the pipeline. Only what exists is in the result."""
-    found = {
-        "alarms": project.client("cloudwatch").describe_alarms()["MetricAlarms"],
+def move(journey: Journey, project: Project) -> None:
+    """Set up, look, and clean up in Europe, where AWS refuses a condition of the roles and has no arm64."""
+    europe = EUROPE | {"NO_ARM64": "eu-west-1", "REFUSE_CONDITION": "1"}
+    iam, awslambda = project.client("iam"), project.client("lambda", "eu-west-1")
+    journey.go("move", project, "setup.sh", **europe)
+    journey.there["roles"] = [iam.get_role(RoleName=role)["Role"] for role in ROLES]
+    journey.there["architectures"] = [
+        each["Architectures"] for each in awslambda.list_functions()["Functions"]
+    ]
+    journey.go("move again", project, "setup.sh", **europe, **BOUNDARY)
+    journey.there["roles again"] = [iam.get_role(RoleName=role)["Role"] for role in ROLES]
+    journey.go("doctor after the move", project, "doctor.sh", **europe, **BOUNDARY)
+    project.client("s3").create_bucket(Bucket=BUCKET)
+    journey.go("clean-up of the other region", project, "cleanup.sh", "--yes", **europe)
+    journey.there["streams at the end"] = project.client("kinesis", "eu-west-1").list_streams()["StreamNames"]
+
+
+def everything(project: Project) -> dict[str, object]:
+    """All resources of the project, and what the scripts make besides it, as far as they exist."""
+    cloudwatch, budgets = project.client("cloudwatch"), project.client("budgets")
+    found = snapshot(project) | {
+        "alarms": cloudwatch.describe_alarms()["MetricAlarms"],
         "trails": project.client("cloudtrail").describe_trails()["trailList"],
         "queues": project.client("sqs").list_queues().get("QueueUrls"),
+        "budgets": [
+            each["BudgetName"] for each in budgets.describe_budgets(AccountId=ACCOUNT_ID).get("Budgets", [])
+        ],
+        "dashboards": [each["DashboardName"] for each in cloudwatch.list_dashboards()["DashboardEntries"]],
     }
     return {name: value for name, value in found.items() if value}

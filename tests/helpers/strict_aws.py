@@ -1,4 +1,4 @@
-"""An `aws` in front of that of an emulator, with rules of AWS's that emulators do not have.
+"""Rules of AWS's that emulators do not have, for the CLI that fast_aws.py keeps loaded.
 
 - UpdateShardCount takes at most twice and at least half of the open shards, 10 times a day; the mode of a
   stream changes twice a day.
@@ -11,17 +11,19 @@
 - Each deletion is refused at first, with the errors that its service has for this.
 - GetResources goes on listing what was deleted.
 
-This file is also the program: strict_aws.py NEXT FOLDER ARGUMENTS…, where NEXT is the `aws` behind it and
-FOLDER keeps what it has to remember. A `sleep` beside it takes no time: no test waits when the scripts do.
+They hold for a project after `make_strict`: $STRICT_AWS names the folder in which they remember things. Its
+`sleep` takes no time, so no test waits when the scripts do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import io
 import json
 import os
-import subprocess
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -44,24 +46,20 @@ BUSY = {
 
 
 def make_strict(project: Project) -> None:
-    """Put these rules in front of the project's `aws`."""
-    import shutil
-
+    """Let these rules hold for the project's `aws`."""
     folder = project.folder / "strict"
     folder.mkdir()
-    behind = shutil.which("aws", path=project.environment["PATH"])
-    program = f'#!/bin/sh\nexec "{sys.executable}" -ISE "{__file__}" "{behind}" "{folder}" "$@"\n'
-    for name, text in {"aws": program, "sleep": "#!/bin/sh\n"}.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
+    (folder / "sleep").write_text("#!/bin/sh\n")
+    (folder / "sleep").chmod(0o755)
     project.environment["PATH"] = f"{folder}{os.pathsep}{project.environment['PATH']}"
+    project.environment["STRICT_AWS"] = str(folder)
 
 
 class Command:
-    """A command of the AWS CLI as it comes in."""
+    """A command of the AWS CLI as it comes in. `run` is the CLI: it takes words and returns a status."""
 
-    def __init__(self, program: str, folder: str, words: list[str]) -> None:
-        self.program, self.folder, self.words = program, folder, words
+    def __init__(self, run: Callable[[list[str]], int], folder: str, words: list[str]) -> None:
+        self.run, self.folder, self.words = run, folder, words
         self.endpoint = words[:2] if words[:1] == ["--endpoint-url"] else []
         self.service, self.operation, *self.rest = [*words[len(self.endpoint) :], "", ""]
         self.region = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
@@ -72,11 +70,13 @@ class Command:
 
     def ask(self, *question: str) -> Any:
         """What the emulator answers to another command."""
-        command = [self.program, *self.endpoint, *question, "--output", "json"]
-        return json.loads(subprocess.run(command, capture_output=True, text=True).stdout or "null")
+        with contextlib.redirect_stdout(io.StringIO()) as answer, contextlib.redirect_stderr(io.StringIO()):
+            self.run([*self.endpoint, *question, "--output", "json"])
+        return json.loads(answer.getvalue() or "null")
 
     def refuse(self, code: str, message: str) -> NoReturn:
-        sys.exit(f"\nAn error occurred ({code}) when calling the {self.operation} operation: {message}")
+        print(f"\nAn error occurred ({code}) when calling {self.operation}: {message}", file=sys.stderr)
+        sys.exit(255)
 
     def count(self, name: str) -> int:
         """How often this has been counted by now, this time included."""
@@ -145,25 +145,23 @@ class Command:
 
     def list_all_that_ever_was(self) -> int:
         """GetResources with what it has listed before."""
-        done = subprocess.run([self.program, *self.words], stdout=subprocess.PIPE, text=True)
+        with contextlib.redirect_stdout(io.StringIO()) as answer:
+            status = self.run(self.words)
         with open(os.path.join(self.folder, f"arns-{self.region}"), "a+") as file:
             file.seek(0)
             before = file.read().splitlines()
-            new = [arn for arn in done.stdout.splitlines() if arn not in before]
+            new = [arn for arn in answer.getvalue().splitlines() if arn not in before]
             file.writelines(f"{arn}\n" for arn in new)
         print("\n".join(before + new))
-        return done.returncode
+        return status
 
 
-def main() -> None:
-    command = Command(sys.argv[1], sys.argv[2], sys.argv[3:])
+def run_strictly(run: Callable[[list[str]], int], folder: str, words: list[str]) -> int:
+    """Run a command of the CLI as AWS would. Returns its status, or ends with that of a refusal."""
+    command = Command(run, folder, words)
     command.check()
     if command.operation == "get-resources":
-        sys.exit(command.list_all_that_ever_was())
+        return command.list_all_that_ever_was()
     if command.service == "cloudwatch" and "dashboard" in command.operation:
-        command.words += ["--region", "us-east-1"]
-    os.execv(command.program, [command.program, *command.words])
-
-
-if __name__ == "__main__":
-    main()
+        return run([*words, "--region", "us-east-1"])
+    return run(words)
