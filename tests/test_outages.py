@@ -22,7 +22,7 @@ from helpers.stream_driver import EventSourceMapping, dynamodb_record, kinesis_r
 from stream_stock_data import build_tick, format_timestamp
 
 START = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
-TICKS, STEP = 100, timedelta(minutes=3)  # of each symbol
+TICKS, STEP = 60, timedelta(minutes=5)  # of each symbol
 SYMBOLS = ("AAPL", "MSFT")
 OUTAGE = [(START + timedelta(minutes=minutes)).timestamp() for minutes in (75, 75 + 180)]
 STORES = {
@@ -118,7 +118,7 @@ def test_outage_of_three_hours_loses_nothing_keeps_order_and_tells_every_alert(
     pipeline, ticks = Pipeline(store, faults, clock, load_handler, max_age="0"), make_ticks()
     pipeline.run(ticks)
 
-    assert pipeline.failures > 30
+    assert pipeline.failures > 100
     assert pipeline.discarded == {}
     keys = {(tick["symbol"], tick["timestamp"]) for tick in ticks}
     assert {(item["symbol"]["S"], item["timestamp"]["S"]) for item in pipeline.table.items()} == keys
@@ -131,7 +131,7 @@ def test_outage_of_three_hours_loses_nothing_keeps_order_and_tells_every_alert(
         for line in gzip.decompress(body).splitlines()
     ]
     assert {(line["symbol"], line["timestamp"]) for line in lines} == keys
-    assert len(expected_alerts()) > 20
+    assert len(expected_alerts()) > 10
     assert pipeline.told() == expected_alerts()
     assert {alert["status"]["S"] for alert in pipeline.alerts.items()} == {"sent"}
 
