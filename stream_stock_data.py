@@ -1356,10 +1356,13 @@ def is_local(url: str) -> bool:
 
 
 def state_directory(source: str, stream_name: str, endpoint: str) -> Path:
-    """The folder for spool and state: one for each source, stream and endpoint, so they never mix."""
+    """The folder for spool and state: one for each source, stream and endpoint, so they never mix.
+
+    A local stack is one endpoint, whatever its port: it may come back on another one, and ticks wait for it.
+    """
     feed = "yahoo" if source == "websocket" else source  # both bring the same quotes
-    root = Path(setting("STATE_DIR", ".local/producer"))
-    return HERE / root / f"{urllib.parse.urlsplit(endpoint).netloc.replace(':', '_')}-{stream_name}-{feed}"
+    place = "local" if is_local(endpoint) else urllib.parse.urlsplit(endpoint).netloc.replace(":", "_")
+    return HERE / setting("STATE_DIR", ".local/producer") / f"{place}-{stream_name}-{feed}"
 
 
 def make_producer(arguments: argparse.Namespace, clock: Clock, set_status: Callable[[str], None]) -> Producer:

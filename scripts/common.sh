@@ -3,7 +3,7 @@
 # Sourced, never run:  source "${BASH_SOURCE[0]%/*}/common.sh"
 # shellcheck disable=SC2034 # the scripts that source this file use these variables
 
-ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
+ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 SCRIPTS=$ROOT/scripts
 PROJECT=stock-market-streaming # the tag on every resource: project=stock-market-streaming
 export AWS_PAGER=''

@@ -18,7 +18,7 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib local/{venv,pip,run_folder,emulator,dashboard,jobs}
+require_lib local/{venv,pip,leftovers,run_folder,emulator,dashboard,jobs}
 
 source='' delay='' file='' keep='' dashboard=yes arguments=()
 
@@ -26,6 +26,7 @@ main() {
   parse_flags "$@"
   load_settings
   start_jobs
+  end_leftovers yahoo simulated replay
   log '1/4 Python packages'
   run ensure_packages requirements/local.txt
   use_no_other_aws
@@ -81,7 +82,8 @@ stream() {
   export STREAM_NAME TABLE_NAME TOPIC_NAME STATE_DIR=$RUN_FOLDER/producer
   mark_run_folder "$keep"
   run_beside after_first_tick "$RUN_FOLDER" "$dashboard"
-  run python "$SCRIPTS/lib/local/watch.py" "$RUN_FOLDER" python "$ROOT/stream_stock_data.py" "${arguments[@]}"
+  run python -X "run=$RUN_FOLDER" "$SCRIPTS/lib/local/watch.py" "$RUN_FOLDER" \
+    python -X "run=$RUN_FOLDER" "$ROOT/stream_stock_data.py" "${arguments[@]}"
   # A replay ends by itself. Who looks at its page decides when that goes.
   [[ $source != replay || -z $dashboard ]] || run stay 'The replay has ended. Its page stays until Ctrl-C.'
 }

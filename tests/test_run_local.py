@@ -192,7 +192,7 @@ def test_replay_that_has_ended_keeps_page_and_stack_until_ctrl_c(checkout, quick
 
 
 @pytest.mark.emulator
-def test_kept_state_is_one_runs_at_a_time_and_comes_back_without_repeating_an_alert(checkout, quick_cli):
+def test_kept_state_is_one_runs_at_a_time_and_outlives_a_kill_without_repeating_an_alert(checkout, quick_cli):
     shutil.copy(quick_cli / "aws", checkout / ".venv" / "bin" / "aws")
     arguments = ("--source", "simulated", "--symbols", "AAPL,MSFT", "--delay", "0.1")
     with running(checkout, *arguments, "--keep") as first:
@@ -207,29 +207,91 @@ def test_kept_state_is_one_runs_at_a_time_and_comes_back_without_repeating_an_al
             capture_output=True,
             text=True,
         )
-        assert first.stop(signal.SIGINT) == 0, first.text
+        stored = client("dynamodb", first).scan(TableName="stock-market-data", Select="COUNT")["Count"]
+        first.process.kill()
     assert rival.returncode == 1
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(dashboard)
     assert f"error: process {first.process.pid} is running --source simulated here" in rival.stderr
-    assert processes_of(checkout) == []
-    stored = re.search(r"^(\d+) ticks stored", first.lines[-2])[1]
 
     with running(checkout, *arguments, "--no-dashboard") as second:
         dynamodb = client("dynamodb", second)
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(dashboard)
         second.wait_for(r"ALERT ")
         alerts = dynamodb.scan(TableName="stock-trend-alerts")["Items"]
         count = dynamodb.scan(TableName="stock-market-data", Select="COUNT")["Count"]
         assert second.stop(signal.SIGHUP) == 0, second.text
 
+    left = re.search(r"^an earlier run was killed: ending what it left behind, (.*)", second.text, re.M)[1]
+    kinds = sorted(found.split()[0] for found in left.split(", "))
+    assert kinds == ["emulator", "page", "producer", "watcher"]
     assert "The dashboard is at" not in second.text
     assert "did not come through" not in second.text  # every tick of the second run was judged
-    assert count > int(stored)
+    assert count > stored
     assert not set(alerts_in(first.text)) & set(alerts_in(second.text))
     sent = {alert["timestamp"]["S"][11:23] for alert in alerts if alert["status"]["S"] == "sent"}
     assert {line.split()[1] for line in alerts_in(first.text)} <= sent
     assert processes_of(checkout) == []
     assert not (checkout / ".local" / "simulated").exists()
+
+
+@pytest.fixture
+def sleeper(checkout):
+    """Starts a Python that stays, with the marks that a run in a checkout gives to its processes."""
+    started = []
+
+    def start(*arguments, root=checkout):
+        command = [root / ".venv/bin/python", *arguments]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert started[-1].stdout.readline()
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+STAY = "import sys; print(flush=True); sys.stdin.read()"
+
+
+def end_leftovers(root, names="yahoo simulated replay", before=""):
+    command = f"source scripts/common.sh; require_lib local/leftovers; {before} end_leftovers {names}"
+    done = subprocess.run(["bash", "-c", command], cwd=root, capture_output=True, text=True, check=True)
+    return done.stderr.splitlines()
+
+
+def test_leftovers_of_a_killed_run_are_ended_and_nothing_that_is_like_them(checkout, tmp_path, sleeper):
+    def mark(name, root=checkout):
+        return "-X", f"run={root}/.local/{name}"
+
+    stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {STAY}"
+    ours = [
+        sleeper(*mark("simulated"), "-c", STAY, "emulator.py"),
+        sleeper(*mark("replay"), "-c", stubborn, "watch.py"),
+    ]
+    others = [
+        sleeper(*mark("simulated", f"{tmp_path}/your checkout"), "-c", STAY, "emulator.py"),
+        sleeper(*mark("simulated-2"), "-c", STAY, "emulator.py"),
+        sleeper("-c", STAY, f"{checkout}/stream_stock_data.py", "--source", "simulated"),
+        sleeper(*mark("yahoo"), "-c", STAY, "emulator.py"),
+    ]
+    # A run with --source yahoo is alive. The process ids of the killed runs belong to others by now.
+    living = subprocess.Popen(["bash", "-c", "read -r", "run_local.sh"], stdin=subprocess.PIPE)
+    for name, process in (("yahoo", living), ("simulated", others[2])):
+        (checkout / ".local").mkdir(exist_ok=True)
+        (checkout / f".local/{name}.pid").write_text(str(process.pid))
+    try:
+        said = end_leftovers(checkout, before="LEFTOVER_SECONDS=0;")
+    finally:
+        living.communicate()
+
+    assert said == [
+        f"an earlier run was killed: ending what it left behind, {kind} {process.pid}"
+        for kind, process in zip(("emulator", "watcher"), ours, strict=True)
+    ]
+    assert all(process.wait(timeout=10) < 0 for process in ours)
+    assert [process.poll() for process in others] == [None] * 4
+    assert end_leftovers(checkout, "simulated replay") == []
 
 
 # --- Without starting anything --------------------------------------------------------------------

@@ -827,6 +827,12 @@ def test_state_directory_never_mixes_streams_endpoints_or_kinds_of_quotes(monkey
     assert len(names) == 3 * 2 * 2  # yahoo and websocket bring the same quotes
 
 
+def test_state_directory_of_a_local_stack_on_another_port_is_the_same(monkeypatch):
+    monkeypatch.setenv("STATE_DIR", "/state")
+    ports = ("http://127.0.0.1:4566", "http://127.0.0.1:40123", "http://localhost:4566")
+    assert len({producer.state_directory("yahoo", "stream", endpoint) for endpoint in ports}) == 1
+
+
 def test_backfill_over_a_gap_loads_what_lies_between_two_earlier_spans(tmp_path):
     stream, bars = FakeStream(), [at(60 * n, history=True) for n in range(24)]
     for answer in (bars[:6], bars[18:], bars, bars):

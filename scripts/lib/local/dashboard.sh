@@ -8,10 +8,11 @@ DASHBOARD_PORT=8501
 after_first_tick() {
   trap 'exit 0' TERM # so that bash prints nothing about it
   until [[ -e $1/first_tick ]]; do
+    kill -0 $$ 2>/dev/null || exit 0 # the run was killed
     sleep 0.5
   done
   # In a subshell, because queries do not need the page.
-  if [[ $2 == yes ]] && (ensure_packages requirements/dashboard.txt --upgrade-strategy only-if-needed); then
+  if [[ $2 == yes ]] && (ensure_packages requirements/dashboard.txt --upgrade-strategy only-if-needed) && kill -0 $$; then
     launch_dashboard "$1" &
   fi
   ensure_packages requirements/athena.txt --ignore-installed --no-deps
@@ -25,7 +26,7 @@ launch_dashboard() {
   symbols=$(python -c 'import json, sys; print(*dict.fromkeys(s for f in sys.argv[1:] for s in json.load(open(f))["newest"]))' \
     "$1"/producer/*/state.json)
   cd "$ROOT" || return
-  STOCK_SYMBOLS=$symbols "$VENV/bin/python" -m streamlit run dashboard.py --server.address 127.0.0.1 \
+  STOCK_SYMBOLS=$symbols "$VENV/bin/python" -X "run=$1" -m streamlit run dashboard.py --server.address 127.0.0.1 \
     --server.port "$port" --server.headless true --server.fileWatcherType none --browser.gatherUsageStats false \
     >"$log" 2>&1 </dev/null &
   page=$!

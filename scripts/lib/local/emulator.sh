@@ -24,7 +24,7 @@ start_emulator() {
 launch() {
   local deadline=$((SECONDS + START_SECONDS))
   mkdir -p "$1"
-  "$VENV/bin/python" "$SCRIPTS/lib/local/emulator.py" "$1" "$2" >"$1/ministack.log" 2>&1 </dev/null &
+  "$VENV/bin/python" -X "run=$1" "$SCRIPTS/lib/local/emulator.py" "$1" "$2" >"$1/ministack.log" 2>&1 </dev/null &
   emulator=$!
   # Only its own log tells that it runs: another program may have taken the port first, and answer there.
   until grep -q 'Running on http' "$1/ministack.log"; do

@@ -34,7 +34,7 @@ run_beside() {
 stay() {
   trap 'exit 0' TERM
   log "$1"
-  while true; do
+  while kill -0 $$ 2>/dev/null; do # unless the run was killed
     sleep 60 &
     wait $!
   done
@@ -47,6 +47,7 @@ on_signal() {
   if [[ -n $child ]] && end_group "$child"; then
     status=0
   fi
+  child=''
   exit "$status"
 }
 
@@ -54,6 +55,7 @@ stop() {
   local status=$?
   trap '' HUP INT TERM EXIT
   set +e
+  end_group "$child" # its leader may have been killed, and have left others
   end_group "$extra"
   end_group "$emulator"
   close_run_folder

@@ -6,11 +6,16 @@ take_lock() {
   local file=$ROOT/.local/$1.pid
   mkdir -p "$ROOT/.local"
   until (set -o noclobber && printf '%d' "$$" >"$file") 2>/dev/null; do
-    REPLY=$(cat "$file" 2>/dev/null || true)
-    # The system uses process ids again, so a living process is the owner only when it is one of these scripts.
-    [[ ! $(ps -o args= -p "${REPLY:-0}") =~ (run_local|test)\.sh ]] || return 1
+    ! is_locked "$1" || return 1
     rm -f "$file"
   done
+}
+
+# is_locked NAME: whether another run has the lock and is alive; then its process id is in REPLY.
+is_locked() {
+  REPLY=$(cat "$ROOT/.local/$1.pid" 2>/dev/null || true)
+  # The system uses process ids again, so a living process is the owner only when it is one of these scripts.
+  [[ ${REPLY:-$$} != "$$" && $(ps -ww -o args= -p "$REPLY") =~ (run_local|test)\.sh ]]
 }
 
 # Gives back all locks of this run.

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Installs packages into .venv.
-require_lib local/lock local/venv
+require_lib local/lock local/leftovers local/venv
 
 # ensure_packages REQUIREMENTS_FILE [PIP_OPTION…]: installs what the file names, unless that is done already. With options
 # it adds to a .venv that is in use, quietly.
@@ -12,6 +12,7 @@ ensure_packages() {
     owner=$REPLY
     sleep 1
   done
+  end_leftovers install
   if ! is_installed "$1"; then
     is_sound || make_venv
     (($# > 1)) || touch "$INCOMPLETE"
@@ -27,7 +28,7 @@ requirements() { cat "$ROOT"/requirements.txt "$ROOT"/requirements/*.txt; }
 # pip_install REQUIREMENTS_FILE [PIP_OPTION…]: on a terminal pip shows its own progress.
 pip_install() {
   local file=$1 output=$VENV/install.log begin=$SECONDS
-  local pip=("$VENV/bin/python" -m pip install --disable-pip-version-check --no-input "${@:2}" -r "$ROOT/$file")
+  local pip=("$VENV/bin/python" -X "run=$ROOT/.local/install" -m pip install --disable-pip-version-check --no-input "${@:2}" -r "$ROOT/$file")
   log "installing $file: $(grep -c '==' "$ROOT/$file") packages and what they need"
   if [[ -t 2 && -e $INCOMPLETE ]]; then
     "${pip[@]}" >&2 || die "pip could not install $file: see above"

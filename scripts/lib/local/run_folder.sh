@@ -10,6 +10,7 @@ open_run_folder() {
   RUN_FOLDER=$ROOT/.local/$1
   if [[ -e $RUN_FOLDER/kept ]]; then
     log "going on from what an earlier run left in .local/$1${2:-, which is removed at the end, because there is no --keep}"
+    rm -rf "$RUN_FOLDER/tmp" "$RUN_FOLDER/first_tick" # of a run that was killed
   else
     rm -rf "$RUN_FOLDER"
   fi

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The virtual environment .venv: which one will do, and how it is made.
 
-VENV=$(cd "$ROOT" && pwd -P)/.venv
+VENV=$ROOT/.venv
 # This file exists while something is being installed, and stays when that does not come to its end.
 INCOMPLETE=$VENV/incomplete
 
