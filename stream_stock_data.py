@@ -53,7 +53,9 @@ import select
 import signal
 import socket
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -128,11 +130,13 @@ CREDENTIALS = re.compile("Credential|Token|Signature|UnrecognizedClient|SSO|Logi
 # Lines of .env
 ASSIGNMENT = re.compile(r"(export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*(?P<value>.*)")
 QUOTED = re.compile(r"""("[^"\\]*"|'[^'\\]*')[ \t]*(#.*)?""")
+HTTP_URL = re.compile(r"https?://[!-~]+")
 OTHER_SPACE = re.compile(r"[^\S \t]")
 
 SPOOL_BYTES = 100 * 1024 * 1024
 SEGMENT_BYTES = 1024 * 1024
 DETAILED_SYMBOLS = 10  # up to so many symbols, each record gets a line of its own
+HEARTBEAT_SECONDS = 5  # time-out of a ping
 BACKFILL_SYMBOLS = 8  # loaded together; a week of one-minute bars of all symbols would fill the memory
 
 log = logging.getLogger("producer")
@@ -952,6 +956,54 @@ class Clock:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+class Heartbeat:
+    """Tells a service that watches (healthchecks.io and its like) that all is well, by a request for its URL.
+
+    The request is sent beside the polls, so a slow service never holds one up. While it is under way, no
+    other begins. The URL is a secret: whoever knows it can ping. So the log names the host alone.
+
+    Args:
+        url: what to request, with the method GET; "" for nothing.
+
+    Raises:
+        CannotRun: the URL is no address of a host.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._host = url and host_of(url)
+        if url and not (HTTP_URL.fullmatch(url) and self._host):
+            raise CannotRun("HEARTBEAT_URL: expected an address such as https://hc-ping.com/your-check")
+        self._pool = ThreadPoolExecutor(1)
+        self._ping: Future | None = None
+        self._is_failing = False
+
+    def beat(self) -> None:
+        """Begin a ping, if none is under way."""
+        if self._url and (self._ping is None or self._ping.done()):
+            self._ping = self._pool.submit(self._request)
+
+    def finish(self) -> None:
+        """Let the ping under way come to its end."""
+        wait([self._ping] if self._ping else [], timeout=HEARTBEAT_SECONDS)
+
+    def _request(self) -> None:
+        problem = ""
+        try:
+            urllib.request.urlopen(self._url, timeout=HEARTBEAT_SECONDS).close()
+        except urllib.error.HTTPError as error:
+            problem = f"HTTP {error.code}"
+        except urllib.error.URLError as error:
+            problem = type(error.reason).__name__ if isinstance(error.reason, Exception) else "URLError"
+        except Exception as error:  # whatever it is, the polls go on; its text might hold the URL
+            problem = type(error).__name__
+        if problem and not self._is_failing:
+            log.warning("The heartbeat does not reach %s (%s); the polls go on", self._host, problem)
+        elif self._is_failing and not problem:
+            log.info("The heartbeat reaches %s again", self._host)
+        self._is_failing = bool(problem)
+
+
 @dataclass
 class Producer:
     """Polls a source and delivers its new quotes.
@@ -964,6 +1016,7 @@ class Producer:
         spool, stream: None in a dry run.
         clock: gives the time, and sleeps.
         set_status: shows a text in the status line.
+        heartbeat: beats after each good poll: it brought quotes, and all that was fetched is on the stream.
     """
 
     source: Any
@@ -975,6 +1028,7 @@ class Producer:
     stream: KinesisStream | None
     clock: Clock
     set_status: Callable[[str], None]
+    heartbeat: Heartbeat
     totals: Counter[str] = field(default_factory=Counter)
     waiting: int = 0  # ticks in the spool
 
@@ -1023,6 +1077,8 @@ class Producer:
         self.report_silent_symbols(ticks)
         new = self.spool_new(ticks)
         self.send_spool(max(deadline, self.clock.monotonic() + DELIVERY_SECONDS))
+        if ticks and not self.waiting:
+            self.heartbeat.beat()
         if len(self.symbols) > DETAILED_SYMBOLS:
             counts = self.totals - before
             delays = [tick["delay_minutes"] for tick in new if "delay_minutes" in tick]
@@ -1346,9 +1402,17 @@ def kinesis_client(region: str) -> Any:
         raise CannotRun(f"AWS_REGION or AWS_ENDPOINT_URL: {error}") from None
 
 
+def host_of(url: str) -> str:
+    """The host in a URL, or "" where there is none."""
+    try:
+        return urllib.parse.urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def is_local(url: str) -> bool:
     """Whether an endpoint is on this machine."""
-    host = urllib.parse.urlsplit(url).hostname or ""
+    host = host_of(url)
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -1379,8 +1443,10 @@ def make_producer(arguments: argparse.Namespace, clock: Clock, set_status: Calla
             checkpoint=Checkpoint(None, stream_created=None),
             spool=None,
             stream=None,
+            heartbeat=Heartbeat(""),
             **common,
         )
+    common["heartbeat"] = Heartbeat(setting("HEARTBEAT_URL", ""))
     region = setting("AWS_REGION", "us-east-1")
     stream_name = setting("STREAM_NAME", "Stock-market-stream")
     endpoint = kinesis_client(region).meta.endpoint_url
@@ -1415,6 +1481,7 @@ def main(argv: list[str] | None = None) -> int:
             if arguments.backfill:
                 producer.backfill(arguments.backfill)
             producer.run(arguments.count)
+            producer.heartbeat.finish()
     except CannotRun as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

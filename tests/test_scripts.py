@@ -523,6 +523,14 @@ def test_malformed_line_of_env_file_is_refused_by_its_number(offline, line):
     assert re.search(r"\.env, line 3: ", done.stderr), done.stderr
 
 
+@pytest.mark.parametrize("url", ["ftp://host/secret", "https://host/se cret", "secret"])
+def test_heartbeat_url_that_is_none_is_refused_without_showing_it(offline, url):
+    done = offline.run("setup.sh", HEARTBEAT_URL=url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: HEARTBEAT_URL: expected an address such as ")
+    assert "cret" not in done.stderr
+
+
 def test_env_file_is_data_and_never_executed(offline):
     (offline.folder / ".env").write_text("STREAM_NAME=$(touch hacked)\nX=`touch hacked`\n")
     offline.run("setup.sh")
@@ -540,7 +548,7 @@ def test_defaults_are_those_of_the_example(offline):
         k: v for k, v in offline.environment.items() if k not in ("AWS_REGION", "AWS_DEFAULT_REGION")
     }
     output = subprocess.run(["bash", "-euc", show], env=environment, capture_output=True, text=True)
-    assert len(names) == 19
+    assert len(names) == 20
     assert dict(zip(names, output.stdout.splitlines(), strict=True)) == {
         name: example[name] for name in names
     }

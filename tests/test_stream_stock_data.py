@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import queue
 import random
 import stat
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +24,7 @@ import stream_stock_data as producer
 from stream_stock_data import (
     CannotRun,
     Checkpoint,
+    Heartbeat,
     InvalidQuote,
     KinesisStream,
     Producer,
@@ -132,6 +136,7 @@ def make_producer(directory: Path, stream, source, symbols=("AAPL",), **changes:
         "stream": stream,
         "clock": VirtualClock(),
         "set_status": lambda text: None,
+        "heartbeat": Heartbeat(""),
     }
     return Producer(source, list(symbols), **(arguments | changes))
 
@@ -831,6 +836,112 @@ def test_state_directory_of_a_local_stack_on_another_port_is_the_same(monkeypatc
     monkeypatch.setenv("STATE_DIR", "/state")
     ports = ("http://127.0.0.1:4566", "http://127.0.0.1:40123", "http://localhost:4566")
     assert len({producer.state_directory("yahoo", "stream", endpoint) for endpoint in ports}) == 1
+
+
+# --- The heartbeat ---
+
+
+class CountedHeartbeat:
+    def __init__(self) -> None:
+        self.beats = 0
+
+    def beat(self) -> None:
+        self.beats += 1
+
+
+def test_heartbeat_beats_after_polls_that_brought_quotes_and_left_nothing_waiting(tmp_path):
+    heartbeat, stream = CountedHeartbeat(), FakeStream(fails=lambda tick: tick["price"] == 66)
+    polls = [
+        [at(0)],  # good
+        [at(0)],  # good: the market is closed, so nothing is new
+        [],  # no answer
+        [at(1, price=-1)],  # no valid quote
+        [at(2, price=66)],  # not delivered
+        [at(2, price=66)],  # still not
+    ]
+    source = ListedSource([*polls, [at(3)]])
+    producing = make_producer(tmp_path, stream, source, heartbeat=heartbeat)
+    beats = []
+    for _ in polls:
+        producing.cycle(math.inf)
+        beats.append(heartbeat.beats)
+    assert beats == [1, 2, 2, 2, 2, 2]
+    stream.fails = lambda tick: False
+    producing.cycle(math.inf)
+    assert heartbeat.beats == 3
+
+
+@pytest.fixture
+def watcher():
+    """A service on loopback that watches: `asked` has each request's path once it has come."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            server.asked.put(self.path)
+            server.may_answer.wait(30)
+            self.send_response(server.status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked, server.may_answer, server.status = queue.Queue(), threading.Event(), 200
+    server.url = f"http://127.0.0.1:{server.server_port}/secret"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.may_answer.set()
+    server.shutdown()
+    server.server_close()
+
+
+def test_heartbeat_whose_service_hangs_holds_nothing_up_and_is_one_request_at_a_time(watcher):
+    heartbeat = Heartbeat(watcher.url)
+    for _ in range(3):
+        heartbeat.beat()
+    assert watcher.asked.get(timeout=30) == "/secret"
+    heartbeat.beat()
+    watcher.may_answer.set()
+    heartbeat.finish()
+    assert watcher.asked.empty()
+    heartbeat.beat()
+    assert watcher.asked.get(timeout=30) == "/secret"
+    heartbeat.finish()
+
+
+def test_heartbeat_that_fails_is_logged_once_and_by_host_alone(watcher, caplog):
+    caplog.set_level("DEBUG")
+    watcher.may_answer.set()
+    heartbeat = Heartbeat(watcher.url)
+    for watcher.status in (404, 404, 200, 200):
+        heartbeat.beat()
+        heartbeat.finish()
+    assert [record.getMessage() for record in caplog.records] == [
+        "The heartbeat does not reach 127.0.0.1 (HTTP 404); the polls go on",
+        "The heartbeat reaches 127.0.0.1 again",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "problem"),
+    [("127.0.0.1:1", "ConnectionRefusedError"), ("127.0.0.1:port", "InvalidURL")],
+)
+def test_heartbeat_to_nowhere_never_shows_its_url(host, problem, caplog):
+    heartbeat = Heartbeat(f"http://{host}/secret")
+    heartbeat.beat()
+    heartbeat.finish()
+    assert f"does not reach 127.0.0.1 ({problem})" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["hc-ping.com/secret", "ftp://host/secret", "https:///secret", "https://host/se cret", "http://[::1/se"],
+)
+def test_heartbeat_url_that_is_none_is_refused_without_showing_it(url):
+    with pytest.raises(CannotRun, match=r"^HEARTBEAT_URL: expected an address") as refused:
+        Heartbeat(url)
+    assert "secret" not in str(refused.value)
 
 
 def test_backfill_over_a_gap_loads_what_lies_between_two_earlier_spans(tmp_path):

@@ -359,6 +359,27 @@ def test_second_producer_on_one_state_is_refused(environment, kinesis):
     assert "another producer is running" in done.stderr
 
 
+def test_heartbeat_is_sent_before_a_single_poll_ends(environment, kinesis, yahoo):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/secret"
+        done = run(environment | {"HEARTBEAT_URL": url}, "--once")
+        server.shutdown()
+    assert (done.returncode, asked) == (0, ["/secret"])
+    assert "secret" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_with_a_summary_and_status_0(environment, kinesis, number):
     with running(environment, "--delay", "30") as process:

@@ -24,9 +24,10 @@ load_settings() {
   BATCH_WINDOW_SECONDS=${BATCH_WINDOW_SECONDS:-1}
   RETENTION_DAYS=${RETENTION_DAYS:-30}
   PERMISSIONS_BOUNDARY=${PERMISSIONS_BOUNDARY:-}
+  HEARTBEAT_URL=${HEARTBEAT_URL:-}
   for name in AWS_REGION STREAM_NAME STREAM_MODE SHARD_COUNT TABLE_NAME ALERTS_TABLE_NAME BUCKET_NAME TOPIC_NAME \
     ALERT_EMAIL ALERT_PHONE ALERT_PHONE_SIGNALS SMA_SHORT SMA_LONG ANOMALY_PERCENT ALERT_MAX_AGE_MINUTES \
-    ALERT_COOLDOWN_MINUTES BATCH_WINDOW_SECONDS RETENTION_DAYS PERMISSIONS_BOUNDARY; do
+    ALERT_COOLDOWN_MINUTES BATCH_WINDOW_SECONDS RETENTION_DAYS PERMISSIONS_BOUNDARY HEARTBEAT_URL; do
     printf -v "$name" '%s' "$(trim "${!name}")"
   done
   # CLI v2 and the Lambda runtime read AWS_REGION, CLI v1 and boto3 read AWS_DEFAULT_REGION.
@@ -59,6 +60,9 @@ check_settings() {
   check_setting RETENTION_DAYS "$count" 'a whole number of days from 1'
   check_setting PERMISSIONS_BOUNDARY '^(arn:aws:iam::([0-9]{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+)?$' \
     'the ARN of a policy, or empty'
+  # It is a secret, so it is not shown.
+  (LC_ALL=C && [[ $HEARTBEAT_URL =~ ^(https?://[[:graph:]]+)?$ ]]) ||
+    complain 'HEARTBEAT_URL: expected an address such as https://hc-ping.com/your-check, or nothing'
   [[ $TABLE_NAME != "$ALERTS_TABLE_NAME" ]] || complain "TABLE_NAME and ALERTS_TABLE_NAME are the same: $TABLE_NAME"
   refuse_bad_settings
   ((SMA_SHORT < SMA_LONG)) || die "SMA_SHORT ($SMA_SHORT) has to be smaller than SMA_LONG ($SMA_LONG)"

@@ -67,6 +67,7 @@ use_no_other_aws() {
   done
   export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=$AWS_REGION AWS_PAGER='' \
     AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
+  export HEARTBEAT_URL='' # it tells that the producer on AWS works
   export PATH=$VENV/bin:$PATH NO_PROXY=127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY} no_proxy=127.0.0.1,localhost
   # shellcheck disable=SC2034 # common.sh uses it
   AWS_CLI=$VENV/bin/aws
