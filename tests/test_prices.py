@@ -134,6 +134,16 @@ def test_prices_in_the_example_of_the_settings_are_those_of_the_file():
     assert f"ON_DEMAND: ${USD['kinesis_on_demand_hour']} an hour" in example
 
 
+def test_page_on_the_producer_as_a_service_has_the_prices_of_the_file():
+    page = " ".join((ROOT / "docs/always-on.md").read_text().split())
+    machine, address, disk = USD["ec2_t4g_micro_hour"], USD["vpc_public_ipv4_hour"], USD["ebs_gp3_gb_month"]
+    parts = [round(730 * machine, 2), round(730 * address, 2), round(8 * disk, 2)]
+    for price, month in zip((machine, address, disk), parts, strict=True):
+        assert f"${price} " in page
+        assert f"${month:.2f} " in page
+    assert f"**${sum(parts):.2f} a month**" in page
+
+
 def test_page_on_latency_has_the_tables_of_its_command():
     command = [sys.executable, ROOT / "bench/latency.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

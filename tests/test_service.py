@@ -136,9 +136,16 @@ def of_unit(file: Path) -> tuple[str, list[str], str]:
     service = parser["Service"]
     assert (service["Restart"], parser["Install"]["WantedBy"]) == ("on-failure", "default.target")
     words = re.findall(r'"((?:[^"\\]|\\.)*)"', service["ExecStart"].removeprefix("@"))
-    words = [re.sub(r"\\(.)", r"\1", word).replace("%%", "%") for word in words]
-    arguments = [word.replace("$$", "$") for word in words[1:]]
-    return words[0], arguments, service["WorkingDirectory"].replace("%%", "%")
+    words = [specified(re.sub(r"\\(.)", r"\1", word)) for word in words]
+    expanded = [
+        re.sub(r"\$(\$|\w+|{\w+})", lambda found: "$" if found[1] == "$" else "a variable", word)
+        for word in words[1:]
+    ]
+    return words[0], expanded, specified(service["WorkingDirectory"])
+
+
+def specified(text: str) -> str:
+    return re.sub(r"%(.)", lambda found: "%" if found[1] == "%" else "a specifier", text)
 
 
 def wait_for(condition, seconds=60):
