@@ -36,6 +36,7 @@ class Wire:
         is_paused: let calls through to moto, neither counted nor delayed.
         answers: what was answered, by request.
         item_bytes: the size of a tick's item, of which the units that a read costs follow.
+        calls, writes, reads, archived: calls by operation, units of DynamoDB, bytes put to S3; since `reset`.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class Wire:
     def reset(self) -> None:
         self.calls: Counter[str] = Counter()
         self.writes = self.reads = self.moto_seconds = 0.0
+        self.archived = 0
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -60,6 +62,9 @@ class Wire:
                 return moto(stubber, event_name, request, **rest)
             service, operation = event_name.split(".")[1:]
             self.calls[operation] += 1
+            if operation == "PutObject":
+                length = request.headers.get("X-Amz-Decoded-Content-Length")
+                self.archived += int(length or request.headers["Content-Length"])
             time.sleep(self.latency.get(service, 0))
             key = event_name, request.url, request.body if isinstance(request.body, bytes) else b""
             if not self.is_canned:

@@ -144,6 +144,59 @@ def test_page_on_the_producer_as_a_service_has_the_prices_of_the_file():
     assert f"**${sum(parts):.2f} a month**" in page
 
 
+@pytest.fixture(scope="module")
+def cost_tables():
+    """What bench/cost.py prints, in a process of its own, because it sets AWS's variables."""
+    code = "import cost, scaling; print(*cost.table(100, 30, 6.5), '', sep='\\n'); scaling.main()"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT / "bench", capture_output=True, text=True, check=True)
+    tables = (table.splitlines() for table in done.stdout.split("\n\n"))
+    return dict(zip(("cost", "needs", "steps"), tables, strict=True))
+
+
+def cells(row: str) -> list[str]:
+    return row.strip("| \n").split(" | ")
+
+
+def amount(cell: str) -> float:
+    return float(cell.strip("*").lstrip("$").replace(",", ""))
+
+
+@pytest.mark.parametrize("name", ["cost", "needs", "steps"])
+def test_pages_have_the_table_of_the_costs(cost_tables, name):
+    table = cost_tables[name]
+    pages = [page.read_text() for page in (ROOT / "README.md", ROOT / "docs/scaling.md")]
+    pages = [page for page in pages if table[0] in page]
+    assert pages
+    assert all("\n".join(table) in page for page in pages)
+
+
+def test_costs_add_up_and_follow_from_the_prices(cost_tables):
+    rows = {row[0]: row[1:] for row in map(cells, cost_tables["cost"])}
+    months = {name: (amount(row[1]), amount(row[3])) for name, row in rows.items() if "$" in row[1]}
+    services = list(months)
+    fixed, variable = (services.index(f"**{part}**") for part in ("fixed", "variable"))
+    for column in (0, 1):
+        for start, total in ((0, fixed), (fixed + 1, variable)):
+            parts = [months[name][column] for name in services[start:total]]
+            assert sum(parts) == pytest.approx(months[services[total]][column], abs=0.03)
+        sums = months["**fixed**"][column] + months["**variable**"][column]
+        assert months["**together**"][column] == pytest.approx(sums, abs=0.02)
+    ticks = 100 * 21 * 6.5 * 3600 / 30
+    shard = USD["kinesis_shard_hour"] * 730
+    assert months["Kinesis: 1 shard(s)"] == (shard, shard)
+    assert months["Kinesis: puts"] == pytest.approx(
+        [ticks * USD["kinesis_million_puts"] / 1e6] * 2, abs=0.005
+    )
+    # One object a tick there, one a batch here; each tick is written once, and alerts come on top.
+    assert months["S3: puts"][1] == pytest.approx(ticks * USD["s3_million_puts"] / 1e6, abs=0.005)
+    assert months["S3: puts"][0] == pytest.approx(ticks / 100 * USD["s3_million_puts"] / 1e6, abs=0.005)
+    assert months["DynamoDB: writes"][1] == pytest.approx(
+        ticks * USD["dynamodb_million_writes"] / 1e6, abs=0.005
+    )
+    assert months["DynamoDB: writes"][1] < months["DynamoDB: writes"][0] < 1.3 * months["DynamoDB: writes"][1]
+
+
 def test_page_on_latency_has_the_tables_of_its_command():
     command = [sys.executable, ROOT / "bench/latency.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
