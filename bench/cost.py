@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from types import ModuleType
 
 import handlers  # first: it makes the imports of the tests' helpers work
 import latency
@@ -61,10 +62,16 @@ class Usage:
     log_bytes: float
 
 
+@cache
+def our_handlers() -> tuple[ModuleType, ModuleType]:
+    """ProcessStockData and StockTrendAnalysis."""
+    with mock_aws():
+        return handlers.load(handlers.PROCESS), handlers.load(handlers.TREND)
+
+
 def make_market(symbols: int, ticks: int) -> Market:
     """A market with items as our handler makes them."""
-    with mock_aws():
-        process = handlers.load(handlers.PROCESS)
+    process, _ = our_handlers()
 
     def build_item(tick: dict) -> dict[str, dict]:
         return process.build_item(process.parse_tick(kinesis_record(encode(tick), 0)["kinesis"]["data"])[0])
@@ -94,7 +101,7 @@ def ours(ticks: int) -> Usage:
     wire.item_bytes = size_of(items[0])
     with mock_aws(), wire.installed():
         wire.market, wire.latency, wire.is_canned = market, {}, False
-        process, trend = (handlers.load(path).lambda_handler for path in (handlers.PROCESS, handlers.TREND))
+        process, trend = (handler.lambda_handler for handler in our_handlers())
         kinesis = {"Records": [kinesis_record(encode(tick), n) for n, tick in enumerate(now)]}
         stream = {"Records": [dynamodb_record(item, n) for n, item in enumerate(items)]}
         counted = [sum(pair) for pair in zip(count(process, kinesis), count(trend, stream), strict=True)]

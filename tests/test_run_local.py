@@ -294,6 +294,26 @@ def test_leftovers_of_a_killed_run_are_ended_and_nothing_that_is_like_them(check
     assert end_leftovers(checkout, "simulated replay") == []
 
 
+def test_what_a_job_leaves_that_was_killed_ends_with_the_run(checkout):
+    job = 'run bash -c "sleep 3600 & echo \\$! >left; kill -9 \\$\\$"'
+    command = f"source scripts/common.sh; require_lib local/jobs; set -e; start_jobs; {job}"
+    done = subprocess.run(["bash", "-c", command], cwd=checkout, capture_output=True, timeout=60)
+    assert done.returncode == 128 + signal.SIGKILL
+    left = (checkout / "left").read_text().strip()
+    assert (
+        "sleep"
+        not in subprocess.run(["ps", "-o", "args=", "-p", left], capture_output=True, text=True).stdout
+    )
+
+
+def test_local_run_does_not_tell_that_the_producer_on_aws_is_well(checkout):
+    (checkout / ".env").write_text("HEARTBEAT_URL=https://hc-ping.com/secret\n")
+    command = "source scripts/common.sh; require_lib local/emulator; load_settings; use_no_other_aws; "
+    command += 'env | grep "^HEARTBEAT_URL="'
+    done = subprocess.run(["bash", "-c", command], cwd=checkout, capture_output=True, text=True, check=True)
+    assert done.stdout == "HEARTBEAT_URL=\n"
+
+
 # --- Without starting anything --------------------------------------------------------------------
 
 

@@ -179,8 +179,12 @@ def test_second_install_updates_and_remove_leaves_the_state(machine):
     state = machine.root / ".local/producer/local-Stock-market-stream-simulated"
     with (state / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the service runs
-        said = machine.succeed("install", "--source", "simulated", "--delay", "7")
+        said = machine.succeed("install", "--source", "simulated", "--delay", "7", NO_LINGER="yes")
     assert f"updated: {machine.file}" in said
+    may_not_linger = (
+        "it ends when you log out, and does not start at boot, until you run: sudo loginctl enable-linger me"
+    )
+    assert (may_not_linger in said) == (machine.environment["SYSTEM"] == "Linux")
     assert Manager(machine.file, machine.environment).arguments[-2:] == ["--delay", "7"]
     machine.succeed("status")
     machine.succeed("logs")
@@ -195,6 +199,7 @@ def test_second_install_updates_and_remove_leaves_the_state(machine):
     )
 
 
+@pytest.mark.parametrize("machine", ["Linux"], indirect=True)
 def test_service_of_another_checkout_is_left_alone(machine, tmp_path):
     machine.succeed("install", "--source", "simulated")
     before = machine.file.read_bytes()
@@ -257,13 +262,6 @@ def test_stream_that_is_missing_is_told_before_anything_is_installed(machine, ki
     assert done.returncode == 1
     assert "no such stream Stock-market-stream in us-east-1: run scripts/setup.sh" in done.stderr
     assert not machine.file.exists()
-
-
-@pytest.mark.parametrize("machine", ["Linux"], indirect=True)
-def test_user_who_may_not_linger_is_told_the_command(machine):
-    said = machine.succeed("install", "--source", "simulated", NO_LINGER="yes")
-    assert "until you run: sudo loginctl enable-linger me" in said
-    assert f"installed: {machine.file}" in said
 
 
 @pytest.mark.parametrize("folder", ["it's here", "a\\b", 'a"b'])
