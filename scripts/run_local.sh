@@ -14,7 +14,7 @@
 # Installs what it needs into .venv, starts the AWS emulator MiniStack on 127.0.0.1 with IAM enforced, runs
 # scripts/setup.sh and the producer, and prints each tick once it is stored and each alert as a subscriber gets
 # it. After the first tick it starts the page dashboard.py, also on 127.0.0.1. Ctrl-C stops everything. While it runs,
-# its files are in .local/.
+# its files are in .local/. If an earlier run was killed, it first ends what that left running.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"

@@ -247,6 +247,16 @@ def test_what_would_not_run_is_not_installed(machine, flags, variables, env, mes
     assert not machine.file.exists()
 
 
+def test_each_setting_of_the_producer_counts_as_followed_and_others_do_not():
+    check = load_module("scripts/lib/service/check.py")
+    settings = set(re.findall(r'setting\("(\w+)"', (ROOT / "stream_stock_data.py").read_text()))
+    assert len(settings) == 7
+    followed = [*settings, "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "HTTPS_PROXY"]
+    shell = dict.fromkeys([*followed, "ALERT_EMAIL", "AWS_DEFAULT_REGION"], "x")
+    assert check.only_in_shell(shell, {}) == sorted(followed)
+    assert check.only_in_shell(shell, shell) == []
+
+
 @pytest.mark.parametrize("machine", ["Linux"], indirect=True)
 def test_without_a_venv_the_command_that_makes_it_is_named(machine):
     (machine.root / ".venv/bin/python").unlink()

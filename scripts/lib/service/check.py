@@ -20,18 +20,19 @@ import stream_stock_data as producer  # noqa: E402
 
 # What a service gets from the system.
 OF_THE_SYSTEM = ("HOME", "PATH", "USER", "LOGNAME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR")
-# Beside our settings and AWS's, these decide whether and how the network is reached.
-OF_THE_NETWORK = r"(HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy|(REQUESTS|CURL)_CA_BUNDLE|SSL_CERT_(FILE|DIR)"
+# What the producer, boto3 and the client of Yahoo follow.
+FOLLOWED = re.compile(
+    "STOCK_SYMBOLS?|DELAY_SECONDS|STATE_DIR|STREAM_NAME|HEARTBEAT_URL|AWS_(?!DEFAULT_(REGION|OUTPUT)|PAGER).*"
+    "|(HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy|(REQUESTS|CURL)_CA_BUNDLE|SSL_CERT_(FILE|DIR)"
+)
 
 
 def only_in_shell(shell: Mapping[str, str], service: Mapping[str, str]) -> list[str]:
     """The names of the variables that the producer would follow in this shell, and not as a service."""
-    settings = re.findall(r"^#? ?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    known = re.compile("|".join(["AWS_(?!DEFAULT_|PAGER).*", "STOCK_SYMBOL", OF_THE_NETWORK, *settings]))
     return sorted(
         name
         for name, value in shell.items()
-        if value and known.fullmatch(name) and service.get(name) != value
+        if value and FOLLOWED.fullmatch(name) and service.get(name) != value
     )
 
 
