@@ -12,7 +12,9 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "${BASH_SOURCE[0]%/*}/common.sh"
-require_lib local/venv
+require_lib local/venv service/{systemd,launchd}
+
+manager=systemd # or launchd: who runs services here
 
 main() {
   case ${1-} in
@@ -22,12 +24,10 @@ main() {
     *) usage 2 >&2 ;;
   esac
   [[ $(id -u) != 0 ]] || die 'run this as the user whose service it is to be, not as root: without sudo'
-  case $(uname) in
-    Darwin) require_lib service/launchd ;;
-    *) require_lib service/systemd ;;
-  esac
-  require_service_manager
-  [[ $1 == install || -e $SERVICE_FILE ]] || die 'no service is installed: scripts/service.sh install'
+  [[ $(uname) != Darwin ]] || manager=launchd
+  "${manager}_require"
+  file=$("${manager}_file")
+  [[ $1 == install || -e $file ]] || die 'no service is installed: scripts/service.sh install'
   refuse_other_checkout
   "do_$1" "${@:2}"
 }
@@ -35,10 +35,10 @@ main() {
 # One service a user: two producers with one watchlist would only ask Yahoo twice.
 refuse_other_checkout() {
   local checkout
-  [[ -e $SERVICE_FILE ]] || return 0
-  checkout=$(definition --checkout "$SERVICE_FILE")
+  [[ -e $file ]] || return 0
+  checkout=$(definition --checkout "$file")
   [[ $checkout == "$ROOT" ]] || die "the service runs the producer in ${checkout:-another place}: use its scripts/service.sh" \
-    "(or, when it is gone, remove $SERVICE_FILE)"
+    "(or, when it is gone, remove $file)"
 }
 
 definition() { python3 "$SCRIPTS/lib/service/definition.py" "$@"; }
@@ -49,25 +49,25 @@ do_install() {
   "$VENV/bin/python" -c '' 2>/dev/null ||
     die '.venv is missing or broken: python3 -m venv .venv && .venv/bin/pip install -r requirements.txt'
   # The producer that runs as the service has the state's lock, until it is replaced.
-  if is_service_running; then
+  if "${manager}_is_running"; then
     state=$(mktemp -d) verb=updated
     # shellcheck disable=SC2064 # the name is known now
     trap "rm -rf '$state'" EXIT
   fi
   "$VENV/bin/python" "$SCRIPTS/lib/service/check.py" "$state" "$@"
-  definition "$SERVICE_FILE" "$ROOT" "$@"
-  start_service
-  log "$verb: $SERVICE_FILE. See it: scripts/service.sh status, scripts/service.sh logs -f"
+  definition "$file" "$ROOT" "$@"
+  "${manager}_start"
+  log "$verb: $file. See it: scripts/service.sh status, scripts/service.sh logs -f"
 }
 
-do_status() { print_service; }
-do_logs() { print_log "$@"; }
+do_status() { "${manager}_status"; }
+do_logs() { "${manager}_logs" "$@"; }
 
 do_remove() {
-  stop_service
-  rm -f "$SERVICE_FILE"
-  forget_service
-  log "removed: $SERVICE_FILE. What was not sent waits in STATE_DIR for the next producer"
+  "${manager}_stop"
+  rm -f "$file"
+  "${manager}_forget"
+  log "removed: $file. What was not sent waits in STATE_DIR for the next producer"
 }
 
 main "$@"

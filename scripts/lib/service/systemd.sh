@@ -2,19 +2,19 @@
 # The service on Linux: a systemd user unit. launchd.sh has the same functions for macOS.
 
 UNIT=$PROJECT.service
-# shellcheck disable=SC2034 # for service.sh
-SERVICE_FILE=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user/$UNIT
 
-require_service_manager() {
+systemd_file() { printf '%s' "${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user/$UNIT"; }
+
+systemd_require() {
   require_command systemctl 'systemd runs services on Linux; without it, start the producer by what your system has'
   # A session that sudo or su has opened has no user manager of its own.
   systemctl --user show-environment >/dev/null 2>&1 ||
     die 'no systemd user session: log in as this user, on the console or by ssh (not by su or sudo), and try again'
 }
 
-is_service_running() { systemctl --user --quiet is-active "$UNIT"; }
+systemd_is_running() { systemctl --user --quiet is-active "$UNIT"; }
 
-start_service() {
+systemd_start() {
   systemctl --user daemon-reload
   systemctl --user --quiet enable "$UNIT"
   systemctl --user restart "$UNIT"
@@ -23,15 +23,15 @@ start_service() {
     log "it ends when you log out, and does not start at boot, until you run: sudo loginctl enable-linger $(id -un)"
 }
 
-stop_service() {
+systemd_stop() {
   systemctl --user --quiet disable --now "$UNIT"
 }
 
 # Once its file is gone.
-forget_service() {
+systemd_forget() {
   systemctl --user daemon-reload
   systemctl --user reset-failed "$UNIT" 2>/dev/null || true
 }
 
-print_service() { systemctl --user --no-pager status "$UNIT"; }
-print_log() { journalctl --user --unit "$UNIT" --lines 100 "$@"; }
+systemd_status() { systemctl --user --no-pager status "$UNIT"; }
+systemd_logs() { journalctl --user --unit "$UNIT" --lines 100 "$@"; }
