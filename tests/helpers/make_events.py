@@ -3,8 +3,9 @@
 
 usage: python tests/helpers/make_events.py
 
-Both are of the same 21 ticks of AAPL, the last of which is a crossover and an anomaly. They are made by the
-producer's own build_tick and, for the stream of the table, ProcessStockData's own build_item.
+Both are of the same 21 ticks, the last of which is a crossover and an anomaly. They are made by the
+producer's own build_tick and, for the stream of the table, ProcessStockData's own build_item. Symbol and
+source say that they are made up, because who tries them on AWS stores them there (docs/console.md).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from helpers.stream_driver import dynamodb_record, kinesis_record  # noqa: E402
 from stream_stock_data import build_tick, format_timestamp  # noqa: E402
 
 OPENED_AT = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
+SYMBOL = "TEST"
 PRICES = [190.25, 190.5, 190.4, 190.1, 189.8] * 4 + [202.75]
 
 
@@ -32,7 +34,7 @@ def make_ticks() -> list[dict]:
     for number, price in enumerate(PRICES):
         moment = OPENED_AT + timedelta(seconds=30 * number)
         quote = {
-            "symbol": "AAPL",
+            "symbol": SYMBOL,
             "open": 190.25,
             "high": max(PRICES[: number + 1]),
             "low": min(PRICES[: number + 1]),
@@ -44,7 +46,7 @@ def make_ticks() -> list[dict]:
             "exchange_timezone": "America/New_York",
             "market_state": "REGULAR",
         }
-        ticks.append(build_tick(quote, source="yahoo", fetched_at=moment + timedelta(seconds=1)))
+        ticks.append(build_tick(quote, source="simulated", fetched_at=moment + timedelta(seconds=1)))
     return ticks
 
 
@@ -57,6 +59,7 @@ def make_events() -> dict[str, dict]:
     for number, tick in enumerate(make_ticks()):
         arrived_at = OPENED_AT.timestamp() + 30 * number + 2
         kinesis.append(kinesis_record(json.dumps(tick).encode(), number, arrived_at=arrived_at))
+        kinesis[-1]["kinesis"]["partitionKey"] = SYMBOL
         fields, _ = handler.parse_tick(kinesis[-1]["kinesis"]["data"])
         dynamodb.append(dynamodb_record(handler.build_item(fields), number, arrived_at=arrived_at + 1))
     return {"kinesis_batch.json": {"Records": kinesis}, "dynamodb_batch.json": {"Records": dynamodb}}
