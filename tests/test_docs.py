@@ -6,6 +6,7 @@ or minutes. Then its script, its files and its flags are looked up. New pages fa
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shlex
@@ -224,6 +225,17 @@ def test_local_run_prints_what_the_readme_shows(stack):
     for command in all_shown:
         assert command.text.split()[1:] == list(LOCAL_RUN)
         assert_shown(command.shown, run.text)
+
+
+@pytest.mark.emulator
+@pytest.mark.xdist_group("docs")
+def test_picture_of_the_terminal_has_lines_that_are_printed(stack):
+    _, run, _ = stack
+    drawn = re.findall(r"<text .*?>(.*)</text>", (ROOT / "docs/terminal.svg").read_text())
+    command, *lines = map(html.unescape, drawn)
+    assert command.split()[2:] == list(LOCAL_RUN)
+    printed = {masked(line) for line in run.lines}
+    assert [line for line in lines if masked(line) not in printed] == []
 
 
 # --- What is counted and drawn ----------------------------------------------------------------------
