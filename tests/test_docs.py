@@ -30,7 +30,7 @@ LOCAL_RUN = ("--source", "simulated", "--symbols", "AAPL,MSFT")
 
 # The programs that run here, as a page calls them …
 SCRIPTS = "alerts|deploy_lambdas|doctor|query|redrive|setup"
-RUNS = rf"(aws|cat|cp|sed|\.venv/bin/python|\./scripts/({SCRIPTS})\.sh)(?!\S)"
+RUNS = rf"(aws|awk|cat|cp|export|python3|sed|\.venv/bin/python|\./scripts/({SCRIPTS})\.sh)(?!\S)"
 # … but for these commands, each with its reason. All others are only looked up.
 RUNS_NOT = {
     r"aws (configure|sso|ec2|ssm)": "asks for credentials, or is about a machine in the cloud",
@@ -38,7 +38,7 @@ RUNS_NOT = {
     r"stream_stock_data\.py(?!.*--dry-run)": "asks Yahoo, or goes on until Ctrl-C",
     r"-m (pip|venv)": "installs packages",
     r"subscribe (?!sqs)": "needs a mailbox, a phone or a chat",
-    r"https?://|[A-Z]{3,}_[A-Z]{3,}": "is a form to be filled in",
+    r"https?://|YOUR|ADDRESS|NUMBER": "is a form to be filled in",
 }
 ANY_COMMAND = {"--output", "--query", "--region", "--profile", "--max-items"}  # flags of each command of AWS
 
@@ -81,9 +81,8 @@ def test_page_names_only_files_that_are_there(page):
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a command's first line, without redirections."""
-    line = without_variables(text.partition("\n")[0])
-    return shlex.split(re.sub(r"<<'\w+'|[<>]+ ?\S+", "", line))
+    """The words of a command, without redirections and here-documents."""
+    return shlex.split(re.sub(r"<<'\w+'.*|[<>]+ ?\S+", "", without_variables(text), flags=re.DOTALL))
 
 
 @cache
@@ -98,7 +97,7 @@ def help_of(program: str) -> str:
 
 def look_up(command: str) -> None:
     """Fail unless the programs and files of a command are there, and take its flags."""
-    for part in re.split(r" && | \| |; ", command.partition("\n")[0]):
+    for part in re.split(r" && | \| ", command):
         words = words_of(part)
         if re.fullmatch(r"(\.venv/bin/)?python3?", words[0]) and words[1].endswith(".py"):
             words.pop(0)
@@ -158,6 +157,7 @@ def stack(tmp_path_factory, quick_cli):
     leave_out = (".git", ".venv", ".env", ".local", ".*_cache", ".hypothesis", "__pycache__")
     shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*leave_out))
     make_venv(root)
+    (root / "symbols.txt").write_text("AAPL\nMSFT\n")  # a watchlist, which pages take for the reader's own
     shutil.copy(quick_cli / "aws", root / ".venv/bin/aws")
     with running(root, *LOCAL_RUN, "--delay", "0.3", "--no-dashboard") as run:
         run.wait_for(r"ALERT ")
@@ -208,6 +208,8 @@ def test_commands_of_a_page_work_and_print_what_it_shows(stack, page):
     for command in pages.commands(page):
         if not runs_here(command) or ran_for.setdefault(command.text, page) != page:
             continue  # the second case: another page has run it
+        if command.text.startswith("export "):
+            exports += f"\n{command.text}"
         done = run_as_reader(f"{exports}\n{command.text}", root)
         well = (0, 1) if "doctor.sh" in command.text else (0,)  # 1: something is WRONG, as the page says
         assert done.returncode in well, f"{command.text}\n{done.stdout}{done.stderr}"

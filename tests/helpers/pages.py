@@ -51,7 +51,7 @@ def commands(page: Path) -> list[Command]:
 
 
 def split(text: str) -> list[str]:
-    """The commands of a block: lines, with those that a backslash or a here-document adds."""
+    """The commands of a block: lines, with those that a backslash, a quote or a here-document adds."""
     found, lines = [], iter(text.splitlines())
     for line in lines:
         while line.endswith("\\"):
@@ -61,6 +61,8 @@ def split(text: str) -> list[str]:
                 line = f"{line}\n{next(lines)}"
         else:
             line = re.sub(r"\s+# .*", "", line).strip()
+            while line.count("'") % 2:
+                line = f"{line}\n{next(lines)}"
         if line and not line.startswith("#"):
             found.append(line)
     return found
