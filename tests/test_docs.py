@@ -240,7 +240,19 @@ def test_picture_of_the_terminal_has_lines_that_are_printed(stack):
     assert [line for line in lines if masked(line) not in printed] == []
 
 
-# --- What is counted and drawn ----------------------------------------------------------------------
+# --- What is counted, listed and drawn --------------------------------------------------------------
+
+
+def test_page_on_athena_lists_each_query_with_its_parameters():
+    page = pages.read(Path("docs/athena.md"))
+    listed = {}
+    for names, parameters in re.findall(r"^\| (`\w+`.*?) \| (.*) \|$", page, re.MULTILINE):
+        listed |= dict.fromkeys(re.findall(r"`(\w+)`", names), re.findall(r"`(\w+)`", parameters))
+    found = {}
+    for file in (ROOT / "athena").glob("*.sql"):
+        line = re.search(r"^-- Parameters: (.*)", file.read_text(), re.MULTILINE)
+        found[file.stem] = re.findall(r"(\w+)(?:=\S+)?(?:, |$)", line[1]) if line else []
+    assert listed == {name: parameters for name, parameters in found.items() if name != "stock_ticks"}
 
 
 @pytest.mark.parametrize(("short", "long", "words"), [(5, 20, "first one counts"), (3, 8, "second one")])
