@@ -30,6 +30,12 @@ def test_licence_is_mit_of_the_authors():
     assert any("without restriction" in line for line in rest)
 
 
+def test_page_on_contributing_names_each_room_of_the_scripts():
+    (row,) = re.findall(r"^\| `scripts/lib/` \| .*", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    rooms = {path.name for path in (ROOT / "scripts/lib").iterdir() if list(path.glob("*.*"))}
+    assert set(re.findall(r"`(\w+)`", row)) == rooms
+
+
 def test_changelog_has_the_sections_of_keep_a_changelog():
     text = (ROOT / "CHANGELOG.md").read_text()
     assert re.findall(r"^## (.*)", text, re.MULTILINE)[0] == "[Unreleased]"
