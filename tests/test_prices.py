@@ -127,6 +127,19 @@ def test_costs_of_the_layouts_follow_from_the_prices(layout):
     assert read == size
 
 
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("console", f"costs ${USD['kinesis_shard_hour']} an hour"),
+        ("architecture", f"costs ${USD['kinesis_shard_hour'] * 730:.2f} a month"),
+        ("athena", f"costs ${USD['athena_terabyte']} a TB"),
+        ("athena", f"${USD['s3_million_gets']:.2f} a million"),
+    ],
+)
+def test_price_in_a_page_is_that_of_the_file(page, words):
+    assert words in " ".join((ROOT / f"docs/{page}.md").read_text().split())
+
+
 def test_prices_in_the_example_of_the_settings_are_those_of_the_file():
     example = (ROOT / ".env.example").read_text()
     assert f"PROVISIONED: ${USD['kinesis_shard_hour']} a shard and hour" in example
