@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import time
 import zipfile
@@ -18,15 +19,19 @@ import boto3
 import botocore.session
 import pytest
 from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
 from helpers.checkout import ROOT, load_module, rendered
+from helpers.emulator import aws_environment
 from helpers.mocked_aws import LOADER, SETTINGS
+from helpers.project_copy import Project, copy_project
 from helpers.stream_driver import EventSourceMapping, dynamodb_record
 
 VALUES = SETTINGS | {"STREAM_NAME": "Stock-market-stream"}
 FUNCTIONS = ("ProcessStockData", "StockTrendAnalysis")
 SERVICES = ("kinesis", "dynamodb", "s3", "sns", "sqs", "logs", "iam", "lambda", "glue", "athena")
 PROJECT = {"Key": "project", "Value": "stock-market-streaming"}
+TAGS = {PROJECT["Key"]: PROJECT["Value"]}
 SECTIONS = dict(
     re.findall(
         r"^## (\d+)\. (.*?)(?=^## |\Z)", (ROOT / "docs/console.md").read_text(), re.MULTILINE | re.DOTALL
@@ -264,12 +269,22 @@ def build(aws: dict[str, Any]) -> None:
     A queue takes the place of the mail address.
     """
     aws["kinesis"].create_stream(**stream())
+    aws["kinesis"].add_tags_to_stream(StreamName=stream()["StreamName"], Tags=TAGS)
+    key = values(1, 1)["Encryption type"]
+    aws["kinesis"].start_stream_encryption(StreamName=stream()["StreamName"], EncryptionType="KMS", KeyId=key)
     for number in (0, 1):
+        asked, name = values(2, number), {"TableName": table(number)["TableName"]}
         aws["dynamodb"].create_table(**table(number))
+        expiry = {"Enabled": True, "AttributeName": asked["Additional settings → Time to Live attribute"]}
+        aws["dynamodb"].update_time_to_live(**name, TimeToLiveSpecification=expiry)
+        backups = {"PointInTimeRecoveryEnabled": asked["Backups → Point-in-time recovery"] == "on"}
+        aws["dynamodb"].update_continuous_backups(**name, PointInTimeRecoverySpecification=backups)
     bucket = values(3)["Bucket name"]
     aws["s3"].create_bucket(Bucket=bucket)
+    aws["s3"].put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [PROJECT]})
     aws["s3"].put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": lifecycle()})
-    topic = aws["sns"].create_topic(Name=values(4)["Name"])["TopicArn"]
+    key = {"KmsMasterKeyId": values(4)["Encryption → AWS KMS key"]}
+    topic = aws["sns"].create_topic(Name=values(4)["Name"], Tags=[PROJECT], Attributes=key)["TopicArn"]
     queue = aws["sqs"].create_queue(QueueName="mailbox")["QueueUrl"]
     arn = aws["sqs"].get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
         "QueueArn"
@@ -278,18 +293,20 @@ def build(aws: dict[str, Any]) -> None:
     policy = values(4, 1).get("Subscription filter policy → JSON")
     attributes = {"FilterPolicy": policy} if policy else {}
     aws["sns"].subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
-    for name in values(5):
-        aws["logs"].create_log_group(logGroupName=name)
+    for name, days in values(5).items():
+        aws["logs"].create_log_group(logGroupName=name, tags=TAGS)
+        aws["logs"].put_retention_policy(logGroupName=name, retentionInDays=int(days))
     for role, (trust, policy) in roles().items():
-        aws["iam"].create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust))
+        aws["iam"].create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust), Tags=[PROJECT])
         aws["iam"].put_role_policy(RoleName=role, PolicyName=role, PolicyDocument=json.dumps(policy))
     for number in (0, 1):
         code_file = values(6, 0, number + 1)["lambda_function.py"]
-        aws["lambda"].create_function(Code={"ZipFile": zipped(code_file)}, **function(number))
+        aws["lambda"].create_function(Code={"ZipFile": zipped(code_file)}, Tags=TAGS, **function(number))
     database = values(10)["Name"]
-    aws["glue"].create_database(DatabaseInput={"Name": database})
+    aws["glue"].create_database(DatabaseInput={"Name": database}, Tags=TAGS)
     aws["glue"].create_table(DatabaseName=database, TableInput=glue_table())
-    aws["athena"].create_work_group(Name=values(10, 1)["Workgroup name"], Configuration=workgroup())
+    name = values(10, 1)["Workgroup name"]
+    aws["athena"].create_work_group(Name=name, Configuration=workgroup(), Tags=[PROJECT])
 
 
 def zipped(file: str) -> bytes:
@@ -367,13 +384,24 @@ def test_page_followed_to_its_end_sends_each_alert_once(account, handlers):
     assert received(account) == []
 
 
-def test_trigger_of_the_stream_takes_the_page_s_options(account):
-    arn = account["kinesis"].describe_stream_summary(StreamName=stream()["StreamName"])
-    source = {"FunctionName": FUNCTIONS[0], "StartingPosition": values(8, 0, 1)["Starting position"]}
-    trigger = account["lambda"].create_event_source_mapping(
-        EventSourceArn=arn["StreamDescriptionSummary"]["StreamARN"], **source, **mapping(0)
-    )
-    assert trigger["MaximumRecordAgeInSeconds"] == mapping(0)["MaximumRecordAgeInSeconds"]
+def test_setup_finds_all_that_was_made_by_hand(account, quick_cli, tmp_path):
+    streams = account["kinesis"].describe_stream(StreamName=stream()["StreamName"])["StreamDescription"]
+    ticks = account["dynamodb"].describe_table(TableName=values(2)["Table name"])["Table"]
+    for number, arn in enumerate((streams["StreamARN"], ticks["LatestStreamArn"])):
+        source = {"EventSourceArn": arn, "StartingPosition": values(8, 0, number + 1)["Starting position"]}
+        account["lambda"].create_event_source_mapping(
+            FunctionName=FUNCTIONS[number], **source, **mapping(number)
+        )
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)  # shows the same account
+    server.start()
+    environment = aws_environment("http://{}:{}".format(*server.get_host_and_port()))
+    environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
+    done = Project(copy_project(tmp_path / "project"), environment).run("setup.sh")
+    server.stop()
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    assert [line for line in said if line.endswith(": created")] == []
+    assert len([line for line in said if line.endswith(": already exists")]) >= 13
 
 
 def test_page_asks_for_the_tag_by_which_the_scripts_know_what_is_theirs():
