@@ -1263,7 +1263,7 @@ def problem_of_env_line(line: str, number: int, seen: dict[str, int]) -> str:
 
 
 def setting(name: str, default: str) -> str:
-    return os.environ.get(name) or default
+    return os.environ.get(name, "").strip() or default
 
 
 def parse_symbols(text: str, *, origin: str) -> list[str]:

@@ -14,9 +14,9 @@
 #                and who does not and why
 #
 # scripts/setup.sh subscribes the address and the number in .env. When you change one there, the old one stays subscribed.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib state/lookup alerts/{subscribers,recipients}
 
 main() {

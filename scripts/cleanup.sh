@@ -9,9 +9,9 @@
 # Looks in the region AWS_REGION alone. What belongs to the whole account (roles, budget, CloudWatch dashboard) stays while
 # the stack in another region has it. First lists what it will delete, and asks. A resource that has one of our names but not the tag
 # project=stock-market-streaming is not ours: it is named and left alone. Exit status 1 when anything is left.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib state/{regions,survey,leftovers} resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
   alerts/queues monitoring/{search,operations_topic,alarms,cloudwatch_dashboard,trail,budget}
 
@@ -61,9 +61,12 @@ find_ours() {
   (leftovers && in_state ours) | grep -Ev "$1" >"$TEMPORARY/ours" || true
 }
 
+# What was typed before the question was there is no answer to it.
 confirm() {
-  local answer=''
-  printf 'Type %s to delete it: ' "$PROJECT" >&2
+  local answer='' _
+  while [[ -t 0 ]] && read -r -t 1 -n 1000 _; do :; done
+  printf 'In account %s, region %s%s. Type %s to delete it: ' "$ACCOUNT_ID" "$AWS_REGION" \
+    "${AWS_ENDPOINT_URL:+, $AWS_ENDPOINT_URL}" "$PROJECT" >&2
   read -r answer || true
   [[ $answer == "$PROJECT" ]] || die 'not confirmed: nothing was deleted'
 }
@@ -85,15 +88,6 @@ prove() {
     die 'the above is still there: mend the errors further up and run scripts/cleanup.sh again'
   fi
   log "Nothing of the project is left in $AWS_REGION, by name and by tag."
-}
-
-# wait_until_gone KIND NAME: AWS has waiters for two kinds.
-wait_until_gone() {
-  case $1 in
-    stream) call kinesis wait stream-not-exists --stream-name "$2" ;;
-    table) call dynamodb wait table-not-exists --table-name "$2" ;;
-    *) sleep 3 ;;
-  esac
 }
 
 main "$@"

@@ -2,9 +2,9 @@
 # Uploads the code of each function that differs from what runs. For settings, run scripts/setup.sh.
 #
 # Usage: scripts/deploy_lambdas.sh
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib state/inventory resources/functions
 
 main() {

@@ -6,11 +6,11 @@
 # One line for each check: ok, note (worth knowing), WRONG, or ? when the check could not be done, for example without a
 # permission. It checks tools, settings and credentials, then each resource against the settings, mappings,
 # subscriptions, data, and failures of the last hour. Exit status 1 when something is WRONG.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib state/{inventory,regions,survey} resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
-  doctor/{findings,machine,resources,alerts,data}
+  doctor/{findings,machine,resources,alerts,data,stuck}
 
 main() {
   take_no_arguments "$@"

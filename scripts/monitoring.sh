@@ -16,9 +16,9 @@
 # Alarms: a function is five minutes behind or keeps failing, a record is not a tick, Lambda has given up a batch, or
 # could not even store it.
 # Run it again at any time: what exists stays, also what you asked for earlier. At the end it prints what this costs.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib state/inventory state/{lookup,regions} monitoring/{search,operations_topic,alarms,cloudwatch_dashboard,trail,budget,report}
 
 main() {

@@ -10,9 +10,9 @@
 #
 # Rows go to standard output, everything else to standard error. AWS_ENDPOINT_URL sends it to an emulator instead of AWS;
 # there it needs requirements/athena.txt. Ctrl-C stops the query. Exit status 1 when it failed or there is no data.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib archive/athena archive/queries
 
 file='' format=table given=() literals=()
@@ -30,7 +30,7 @@ main() {
     file=$TEMPORARY/translated.sql literals=()
   fi
   run_query "$file" ${literals[@]+"${literals[@]}"}
-  print_result "$format"
+  print_result "$format" ${given[@]+"${given[@]}"}
 }
 
 parse_flags() {

@@ -7,9 +7,9 @@
 #
 # A batch that succeeds is removed from the bucket, any other stays for the next run. Both functions take a batch
 # twice without harm, so you may interrupt this and run it again. Exit status 1 when a batch failed again.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib state/inventory
 
 main() {

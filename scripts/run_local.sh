@@ -15,12 +15,12 @@
 # scripts/setup.sh and the producer, and prints each tick once it is stored and each alert as a subscriber gets
 # it. After the first tick it starts the page dashboard.py, also on 127.0.0.1. Ctrl-C stops everything. While it runs,
 # its files are in .local/. If an earlier run was killed, it first ends what that left running.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib local/{venv,pip,leftovers,run_folder,emulator,dashboard,jobs}
 
-source='' delay='' file='' keep='' dashboard=yes arguments=()
+source='' symbols='' delay='' file='' keep='' dashboard=yes arguments=()
 
 main() {
   parse_flags "$@"
@@ -35,8 +35,8 @@ main() {
   log '2/4 MiniStack, the AWS emulator'
   start_emulator "$RUN_FOLDER"
   log '3/4 scripts/setup.sh'
-  run "$SCRIPTS/setup.sh" >"$RUN_FOLDER/setup.log" </dev/null
-  print_how_to_look "$RUN_FOLDER"
+  IN_LOCAL_RUN=1 run "$SCRIPTS/setup.sh" >"$RUN_FOLDER/setup.log" </dev/null
+  STOCK_SYMBOLS=${symbols:-$STOCK_SYMBOLS} offer_stack "$source"
   log "4/4 streaming $source quotes, Ctrl-C stops"
   stream
 }
@@ -52,7 +52,7 @@ parse_flags() {
     esac
     case $1 in
       --source) source=$2 ;;
-      --symbols) arguments+=(--symbols "$2") ;;
+      --symbols) symbols=$2 arguments+=(--symbols "$2") ;;
       --delay) delay=$2 ;;
       --file) file=$2 source=${source:-replay} ;;
     esac

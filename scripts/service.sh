@@ -9,9 +9,9 @@
 # On Linux it is a systemd user unit, on macOS a launchd agent: of this user, without root. It follows .env and the flags
 # (python stream_stock_data.py --help), and reads the AWS credentials that `aws configure` has stored. A second install
 # replaces the flags, and starts the producer again with what .env says then. docs/always-on.md says more.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib local/venv service/{systemd,launchd}
 
 manager=systemd # or launchd: who runs services here

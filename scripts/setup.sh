@@ -10,9 +10,9 @@
 # Athena workgroup, all tagged project=stock-market-streaming. Reads .env (see .env.example); a variable of the
 # environment wins. Run it again after you change a setting, or after an interruption. AWS_ENDPOINT_URL sends it to
 # an emulator instead of AWS. At the end it prints what all this costs while idle; scripts/cleanup.sh removes it all.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib state/{inventory,regions,survey} resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics,saved_queries,summary}
 
 main() {
@@ -62,6 +62,10 @@ ensure() { in_parallel "$@" || die "the set-up is not complete: $(what_now)"; }
 
 what_now() {
   local there
+  if [[ -n ${IN_LOCAL_RUN:-} ]]; then
+    printf 'the local stack ends, with what was made'
+    return
+  fi
   there=$(in_state ours)
   there=${there:-nothing}
   printf '%s' "these exist now: ${there//$'\n'/, }. If there is an error above, mend it. Then run scripts/setup.sh again:" \

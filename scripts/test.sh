@@ -5,9 +5,9 @@
 #
 # Installs what it needs into .venv. It runs a part of the long random tests, and with CI=true all of them. It runs shfmt
 # and shellcheck when the machine has them; with CI=true the machine must have them.
-set -euo pipefail
 # shellcheck source=scripts/common.sh
-source "${BASH_SOURCE[0]%/*}/common.sh"
+. "${0%/*}/common.sh"
+set -euo pipefail
 require_lib local/{lock,venv,pip}
 
 main() {

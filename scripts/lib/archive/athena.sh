@@ -61,7 +61,7 @@ stop_query() {
   exit 130
 }
 
-# print_result table|csv: of run_query.
+# print_result table|csv PARAMETER…: of run_query, which had these parameters (NAME=VALUE).
 print_result() {
   if [[ $kind != DML ]]; then
     log "done, $scanned bytes scanned"
@@ -69,13 +69,18 @@ print_result() {
   fi
   call athena get-query-results --query-execution-id "$execution" --query ResultSet.Rows --output json
   ! is_local || scanned=unknown
-  printf '%s' "$REPLY" | python3 "$SCRIPTS/lib/archive/print_rows.py" "$1" "$scanned" || explain_nothing
+  printf '%s' "$REPLY" | python3 "$SCRIPTS/lib/archive/print_rows.py" "$1" "$scanned" || explain_nothing "${@:2}"
 }
 
-# Without rows: says whether the archive is empty, or nothing in it matches.
+# explain_nothing PARAMETER…: without rows: says whether the archive is empty, or nothing in it matches.
 explain_nothing() {
+  local parameter symbol
   call s3api list-objects-v2 --bucket "$BUCKET_NAME" --prefix raw-data/ --max-keys 1 --query KeyCount --output text
   [[ $REPLY != 0 && $REPLY != None ]] ||
     die "no data yet: start the producer, python stream_stock_data.py; ticks are here some seconds after they arrive"
+  for parameter in "$@"; do
+    symbol=$(tr '[:lower:]' '[:upper:]' <<<"${parameter#*=}")
+    [[ $parameter != symbol=* || $parameter == "symbol=$symbol" ]] || die "symbols are in capitals: --param symbol=$symbol"
+  done
   log 'nothing in the archive matches: try more days, such as --param days=90, or scripts/query.sh latest_quotes'
 }

@@ -7,6 +7,7 @@ start_session() {
   get_identity
   use_account "$REPLY"
   log "account $ACCOUNT_ID, region $AWS_REGION${AWS_ENDPOINT_URL:+, $AWS_ENDPOINT_URL}"
+  [[ -n $is_region_chosen ]] || name_configured_region
 }
 
 # Finds the tools, and makes the temporary folder.
@@ -21,6 +22,15 @@ prepare_session() {
   CLI_ERRORS=$TEMPORARY/errors
   trap 'rm -rf "$TEMPORARY"' EXIT
   trap 'interrupted' INT TERM HUP
+  choose_stack
+}
+
+# Where nobody set AWS_REGION: a region of `aws configure` does not count, so that all parts agree on one.
+name_configured_region() {
+  local theirs
+  theirs=$("$AWS_CLI" configure get region 2>/dev/null || true)
+  [[ -z $theirs || $theirs == "$AWS_REGION" ]] ||
+    log "aws configure names the region $theirs, which does not count here: set AWS_REGION=$theirs in .env if you mean it"
 }
 
 # The account's ID and the user's ARN, in REPLY.

@@ -1,11 +1,20 @@
 # shellcheck shell=bash
 # The settings of .env.example: reads them, adds the defaults, and checks them.
 
+# What the scripts read. The producer has STATE_DIR too.
+SETTINGS=(AWS_REGION STOCK_SYMBOLS DELAY_SECONDS STREAM_NAME STREAM_MODE SHARD_COUNT TABLE_NAME ALERTS_TABLE_NAME
+  BUCKET_NAME TOPIC_NAME ALERT_EMAIL ALERT_PHONE ALERT_PHONE_SIGNALS SMA_SHORT SMA_LONG ANOMALY_PERCENT ALERT_MAX_AGE_MINUTES ALERT_COOLDOWN_MINUTES
+  BATCH_WINDOW_SECONDS RETENTION_DAYS PERMISSIONS_BOUNDARY HEARTBEAT_URL)
+
 # The only place of the defaults (.env.example shows them, and a test compares). Exports what the AWS CLI reads.
 load_settings() {
   local name bucket='stock-market-data-bucket-{account}-{region}'
   [[ ! -f $ROOT/.env ]] || read_env_file "$ROOT/.env"
+  # shellcheck disable=SC2034 # session.sh asks
+  is_region_chosen=${AWS_REGION:-}
   AWS_REGION=${AWS_REGION:-us-east-1}
+  STOCK_SYMBOLS=${STOCK_SYMBOLS:-${STOCK_SYMBOL:-AAPL}}
+  DELAY_SECONDS=${DELAY_SECONDS:-30}
   STREAM_NAME=${STREAM_NAME:-Stock-market-stream}
   STREAM_MODE=${STREAM_MODE:-PROVISIONED}
   SHARD_COUNT=${SHARD_COUNT:-1}
@@ -25,9 +34,7 @@ load_settings() {
   RETENTION_DAYS=${RETENTION_DAYS:-30}
   PERMISSIONS_BOUNDARY=${PERMISSIONS_BOUNDARY:-}
   HEARTBEAT_URL=${HEARTBEAT_URL:-}
-  for name in AWS_REGION STREAM_NAME STREAM_MODE SHARD_COUNT TABLE_NAME ALERTS_TABLE_NAME BUCKET_NAME TOPIC_NAME \
-    ALERT_EMAIL ALERT_PHONE ALERT_PHONE_SIGNALS SMA_SHORT SMA_LONG ANOMALY_PERCENT ALERT_MAX_AGE_MINUTES \
-    ALERT_COOLDOWN_MINUTES BATCH_WINDOW_SECONDS RETENTION_DAYS PERMISSIONS_BOUNDARY HEARTBEAT_URL; do
+  for name in "${SETTINGS[@]}"; do
     printf -v "$name" '%s' "$(trim "${!name}")"
   done
   # CLI v2 and the Lambda runtime read AWS_REGION, CLI v1 and boto3 read AWS_DEFAULT_REGION.
@@ -38,6 +45,7 @@ load_settings() {
 check_settings() {
   bad_settings=''
   local number='^(0|[1-9][0-9]{0,5})$' count='^[1-9][0-9]{0,4}$' signals='(ANOMALY|BUY|SELL)'
+  local symbol='[A-Za-z0-9^][A-Za-z0-9.=^&_-]{0,31}'
   check_setting AWS_REGION '^[a-z]{2}(-[a-z]+)+-[0-9]$' 'a region, such as us-east-1'
   check_setting STREAM_NAME '^[A-Za-z0-9_.-]{1,128}$' 'letters, digits, _ . - (up to 128)'
   check_setting STREAM_MODE '^(PROVISIONED|ON_DEMAND)$' 'PROVISIONED or ON_DEMAND'
@@ -60,6 +68,9 @@ check_settings() {
   check_setting RETENTION_DAYS "$count" 'a whole number of days from 1'
   check_setting PERMISSIONS_BOUNDARY '^(arn:aws:iam::([0-9]{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+)?$' \
     'the ARN of a policy, or empty'
+  # The producer reads these two, by the same rules.
+  check_setting DELAY_SECONDS '^([0-9]*[.])?[0-9]*[1-9][0-9]*$|^[0-9]*[1-9][0-9]*[.][0-9]+$' 'a number of seconds above 0'
+  check_setting STOCK_SYMBOLS "^[, ]*$symbol([, ]+$symbol)*[, ]*\$" 'symbols as Yahoo writes them, comma-separated'
   # It is a secret, so it is not shown.
   (LC_ALL=C && [[ $HEARTBEAT_URL =~ ^(https?://[[:graph:]]+)?$ ]]) ||
     complain 'HEARTBEAT_URL: expected an address such as https://hc-ping.com/your-check, or nothing'

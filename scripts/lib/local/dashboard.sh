@@ -35,5 +35,6 @@ launch_dashboard() {
     sleep 0.2
   done
   log "The dashboard is at http://127.0.0.1:$port"
+  printf '%s' "http://127.0.0.1:$port" >"$1/page_address"
   wait "$page"
 }

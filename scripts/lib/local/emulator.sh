@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # MiniStack, the AWS emulator, on 127.0.0.1 with IAM enforced.
-require_lib local/venv
+require_lib local/venv local/run_folder
 
 DEFAULT_PORT=4566
 START_SECONDS=60
@@ -73,19 +73,24 @@ use_no_other_aws() {
   AWS_CLI=$VENV/bin/aws
 }
 
-# print_how_to_look DIRECTORY: what a second terminal needs.
-print_how_to_look() {
-  local bucket=${BUCKET_NAME//\{account\}/000000000000}
-  bucket=${bucket//\{region\}/$AWS_REGION}
+# offer_stack SOURCE: tells how to look around from another terminal, and writes what that needs (core/stack.sh reads it).
+offer_stack() {
+  local name
+  {
+    printf '# --source %s\nunset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE\n' "$1"
+    for name in "${SETTINGS[@]}" AWS_ENDPOINT_URL AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_CONFIG_FILE \
+      AWS_SHARED_CREDENTIALS_FILE AWS_EC2_METADATA_DISABLED PATH NO_PROXY no_proxy; do
+      printf 'export %s=%q\n' "$name" "${!name}"
+    done
+  } >"$LOCAL_STACK"
   cat >&2 <<TEXT
 The stack is up at $AWS_ENDPOINT_URL. To look around from another terminal:
 
-  export AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL AWS_REGION=$AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
-  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test PATH="$VENV/bin:\$PATH"
+  scripts/doctor.sh --local             (alerts.sh, query.sh and the others take --local too)
+  source .local/env                     (then your own commands go there, such as the next one)
   aws dynamodb query --table-name $ALERTS_TABLE_NAME --key-condition-expression 'symbol = :s' \\
     --expression-attribute-values '{":s": {"S": "AAPL"}}' --no-scan-index-forward --max-items 5
-  aws s3 ls --recursive s3://$bucket/
 
-Logs: $1/{ministack,producer,setup}.log
+Logs: $RUN_FOLDER/{ministack,producer,setup}.log
 TEXT
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from pathlib import Path
 
 PATIENCE_SECONDS = 8
 FRESH = timedelta(minutes=20)  # many exchanges are delayed by 15
+MADE_UP = "so the prices are made up"
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 import stream_stock_data as producer  # noqa: E402
@@ -27,8 +29,10 @@ class LastMessage(logging.Handler):
     text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps this message instead of the one before."""
-        self.text = record.getMessage()
+        """Keep this message instead of the one before. Of requests that failed, keep the first error."""
+        text = record.getMessage()
+        failed = re.fullmatch(r"Yahoo: \d+ failed.*?\((.*)\)", text)
+        self.text = f"Yahoo cannot be reached ({failed[1]})" if failed else text
 
 
 def choose(symbols: list[str], complaint: LastMessage) -> str:
@@ -41,10 +45,11 @@ def choose(symbols: list[str], complaint: LastMessage) -> str:
         except producer.InvalidQuote as error:
             complaint.text = str(error)
     if not timestamps:
-        return f"simulated: {complaint.text or 'Yahoo has no quote of ' + ', '.join(symbols)}"
+        reason = complaint.text or f"Yahoo has no quote of {', '.join(symbols)}"
+        return f"simulated: {reason}, {MADE_UP}"
     age = now - producer.parse_timestamp(max(timestamps))
     words = f"Yahoo's newest quote is of {max(timestamps)}"
-    return f"yahoo: {words}" if age <= FRESH else f"simulated: {words}, so the market is closed"
+    return f"yahoo: {words}" if age <= FRESH else f"simulated: {words}, so the market is closed, {MADE_UP}"
 
 
 def main() -> None:
@@ -58,7 +63,7 @@ def main() -> None:
         symbols = producer.read_symbols(producer.parse_arguments(sys.argv[1:]))
     except producer.CannotRun as error:
         sys.exit(f"error: {error}")
-    answer = [f"simulated: Yahoo did not answer within {PATIENCE_SECONDS} s"]
+    answer = [f"simulated: Yahoo did not answer within {PATIENCE_SECONDS} s, {MADE_UP}"]
     thread = threading.Thread(target=lambda: answer.append(choose(symbols, complaint)), daemon=True)
     thread.start()
     thread.join(PATIENCE_SECONDS)

@@ -9,7 +9,11 @@ open_run_folder() {
   take_lock "$1" || die "process $REPLY is running --source $1 here: stop it first, or choose another source"
   RUN_FOLDER=$ROOT/.local/$1
   if [[ -e $RUN_FOLDER/kept ]]; then
-    log "going on from what an earlier run left in .local/$1${2:-, which is removed at the end, because there is no --keep}"
+    if [[ -n $2 ]]; then
+      log "going on from what an earlier run kept in .local/$1"
+    else
+      log "going on from what an earlier run kept in .local/$1. It is removed at the end, because there is no --keep"
+    fi
     rm -rf "$RUN_FOLDER/tmp" "$RUN_FOLDER/first_tick" # of a run that was killed
   else
     rm -rf "$RUN_FOLDER"
@@ -26,9 +30,10 @@ mark_run_folder() {
 
 close_run_folder() {
   [[ -n $RUN_FOLDER ]] || return 0
-  rm -rf "$RUN_FOLDER/tmp" "$RUN_FOLDER/first_tick"
+  ! grep -q "^# --source ${RUN_FOLDER##*/}\$" "$LOCAL_STACK" 2>/dev/null || rm -f "$LOCAL_STACK"
+  rm -rf "$RUN_FOLDER/tmp" "$RUN_FOLDER/first_tick" "$RUN_FOLDER/page_address"
   if [[ -e $RUN_FOLDER/kept ]]; then
-    log "kept: $RUN_FOLDER"
+    log "kept in .local/${RUN_FOLDER##*/}: scripts/run_local.sh --source ${RUN_FOLDER##*/} --keep goes on from there"
   else
     rm -rf "$RUN_FOLDER"
   fi

@@ -27,6 +27,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 from stream_stock_data import amount
@@ -95,6 +96,26 @@ class Queue:
                 self._client.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
 
 
+class Screen:
+    """The terminal: alerts have a colour, and the page's address stays in sight. Elsewhere, plain lines."""
+
+    def __init__(self, directory: Path) -> None:
+        self._address = directory / "page_address"
+        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._since_address = 0
+
+    def show(self, line: str, *, is_alert: bool = False) -> None:
+        """Print a line."""
+        if not self._console.is_terminal:
+            print(line, flush=True)
+            return
+        self._console.print(line, style="yellow" if is_alert else None)
+        self._since_address += 1
+        if self._since_address >= self._console.height - 2 and self._address.exists():
+            self._console.print(f"page    {self._address.read_text()}", style="cyan")
+            self._since_address = 0
+
+
 class Watch:
     """Counts what was sent, stored, judged and alerted in this run, and prints it."""
 
@@ -106,6 +127,7 @@ class Watch:
         self._stream = StreamReader(kinesis, {"StreamName": os.environ["STREAM_NAME"]}, "LATEST")
         self._queue = Queue(os.environ["TOPIC_NAME"])
         self._directory = directory
+        self._show = Screen(directory).show
         self._log = (directory / "ministack.log").open(encoding="utf-8", errors="replace")
         self.totals: Counter[str] = Counter()
         self.alerts: Counter[str] = Counter()
@@ -135,14 +157,14 @@ class Watch:
             (self._directory / "first_tick").touch()
         if len({tick["symbol"] for tick in live}) <= LINES_UP_TO:
             for tick in live:
-                print(describe(tick), flush=True)
+                self._show(describe(tick))
         else:
-            print(f"stored  {len(live)} ticks, the newest of {live[-1]['timestamp']}", flush=True)
+            self._show(f"stored  {counted(len(live), 'tick')}, the newest of {live[-1]['timestamp']}")
         for alert in self._queue.receive():
             self.totals["alerts"] += 1
             self.alerts[alert["signal"]] += 1
             bar = self._bars.get((alert["symbol"], alert["timestamp"]))
-            print(f"ALERT   {alert['timestamp'][11:23]}  {alert['message']}{of_bar(bar)}", flush=True)
+            self._show(f"ALERT   {alert['timestamp'][11:23]}  {alert['message']}{of_bar(bar)}", is_alert=True)
         return self.totals != before
 
     def is_through(self) -> bool:
@@ -156,8 +178,9 @@ class Watch:
         """The last line of the run."""
         self._print_history()
         kinds = ", ".join(f"{count} {signal}" for signal, count in sorted(self.alerts.items()))
-        return f"{self.totals['stored']} ticks stored, {self.totals['alerts']} alerts" + (
-            f" ({kinds})" if kinds else ""
+        return (
+            f"{counted(self.totals['stored'], 'tick')} stored, {counted(self.totals['alerts'], 'alert')}"
+            + (f" ({kinds})" if kinds else "")
         )
 
     def _print_history(self) -> None:
@@ -165,7 +188,7 @@ class Watch:
             symbols = ", ".join(list(self._history)[:LINES_UP_TO]) + (
                 "…" * (len(self._history) > LINES_UP_TO)
             )
-            print(f"stored  {self._history.total()} ticks of history: {symbols}", flush=True)
+            self._show(f"stored  {counted(self._history.total(), 'tick')} of history: {symbols}")
             self._history.clear()
 
     def _count_processed(self) -> None:
@@ -182,7 +205,13 @@ def describe(tick: dict[str, str]) -> str:
     return (
         f"stored  {tick['timestamp'][11:23]}  {tick['symbol']:<8} {price:>10} {tick.get('currency', ''):<3}"
         f" {float(tick['change_percent']):+7.2f} %{volume}{of_bar(tick.get('replayed_from'))}"
+        f"{'  (made up)' * (tick['source'] == 'simulated')}"
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """For example 1 alert, 2 alerts."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def of_bar(replayed_from: str | None) -> str:

@@ -14,7 +14,7 @@ print_monitoring() {
   cost_row 'SNS topic, S3 notification' "$OPERATIONS_TOPIC" 0 "\$2 per 100,000 mails, the first 1,000 a month are free"
   [[ ! -s $TEMPORARY/found-trail ]] || cost_row 'CloudTrail trail' "$TRAIL" 0 'a second one in the account costs'
   [[ ! -s $TEMPORARY/found-budget ]] || cost_row 'AWS budget' "$BUDGET" 0 ''
-  printf '%s\n' '' "CloudWatch dashboard: $home#dashboards/dashboard/$CLOUDWATCH_DASHBOARD"
+  is_local || printf '%s\n' '' "CloudWatch dashboard: $home#dashboards/dashboard/$CLOUDWATCH_DASHBOARD"
   print_alarm_subscribers
 }
 

@@ -26,7 +26,7 @@ ensure_subscription() {
     subscribe_unless none "$1" "${@:3}"
     log "subscription $3 $4: created"
     [[ -z ${5-} || $5 == '{}' ]] || say_filter_delay
-    [[ -z $others ]] || log "also subscribed:$others (the link in each mail ends that; for alerts, scripts/alerts.sh unsubscribe does too)"
+    [[ -z $others ]] || log "also subscribed:$others. $(how_to_end "$3")"
     return
   fi
   log "subscription $3 $4: already exists"
@@ -37,6 +37,12 @@ ensure_subscription() {
   call sns set-subscription-attributes --subscription-arn "$found" --attribute-name FilterPolicy --attribute-value "$5"
   log "subscription $3 $4: filter set"
   say_filter_delay
+}
+
+# how_to_end PROTOCOL: which command, or what else, ends a subscription.
+how_to_end() {
+  printf 'To end that: scripts/alerts.sh unsubscribe %s, and what is named here' "$1"
+  [[ $1 != email ]] || printf '; or the link in each mail'
 }
 
 # subscribe_unless CODE TOPIC_ARN PROTOCOL ENDPOINT [FILTER_POLICY]: as call_unless. A queue gets the alert itself,

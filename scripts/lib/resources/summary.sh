@@ -23,7 +23,7 @@ print_summary() {
   row 'SNS topic' "$TOPIC_NAME" 0 0
   row 'Lambda functions' "$PROCESSOR, $ANALYST" 0 0
   row 'IAM roles' "$PROCESSOR_ROLE, $ANALYST_ROLE" 0 0
-  row 'CloudWatch log groups' "/aws/lambda/… ($(log_retention) days)" 0 'storage'
+  row 'CloudWatch log groups' "/aws/lambda/* ($(log_retention) days)" 0 'storage'
   row 'Glue table' "$DATABASE.$GLUE_TABLE" 0 0
   row 'Athena workgroup' "$WORKGROUP" 0 0
   printf '%s\n' "Idle, in us-east-1: \$$an_hour an hour. Storage costs cents a GB and month. A tick costs about 9 millionths of a" \
@@ -32,7 +32,21 @@ print_summary() {
     'scripts/cleanup.sh removes it all. Each deleted table leaves a backup that AWS keeps for 35 days, free of charge.' ''
   [[ -z $ALERT_EMAIL ]] || printf '%s\n' "Alerts reach $ALERT_EMAIL after you open the link in the confirmation mail."
   [[ $ALERT_PHONE != +1* ]] || printf '%s\n' "Alerts to $ALERT_PHONE: $US_NUMBERS, the SMS sandbox aside."
-  printf '%s\n' 'Next: python stream_stock_data.py'
+  is_local || print_next_steps
+}
+
+# The very commands that work here.
+print_next_steps() {
+  local symbol=${STOCK_SYMBOLS%%[, ]*}
+  printf '%s\n' '' 'Next, in this folder:'
+  compgen -G "$ROOT/.venv/lib/python*/site-packages/yfinance" >/dev/null ||
+    printf '%s\n' '  python3 -m venv .venv && .venv/bin/pip install -r requirements.txt'
+  printf '%s\n' '  .venv/bin/python stream_stock_data.py --backfill 60' '' 'See in another terminal that it works:' \
+    '  scripts/doctor.sh' \
+    "  aws dynamodb query --region $AWS_REGION --table-name $TABLE_NAME --no-scan-index-forward --max-items 1 \\" \
+    "    --key-condition-expression 'symbol = :s' --expression-attribute-values '{\":s\": {\"S\": \"$symbol\"}}'" \
+    "  aws logs filter-log-events --region $AWS_REGION --log-group-name /aws/lambda/$PROCESSOR --max-items 5" \
+    '  .venv/bin/pip install -r requirements/dashboard.txt && .venv/bin/streamlit run dashboard.py'
 }
 
 row() { printf '%-26s %-52s %9s %10s\n' "$@"; }

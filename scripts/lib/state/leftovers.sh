@@ -42,6 +42,15 @@ find_mappings() {
   printf '%s\n' "$REPLY" >"$TEMPORARY/mappings"
 }
 
+# wait_until_gone KIND NAME: AWS has waiters for two kinds.
+wait_until_gone() {
+  case $1 in
+    stream) call kinesis wait stream-not-exists --stream-name "$2" ;;
+    table) call dynamodb wait table-not-exists --table-name "$2" ;;
+    *) sleep 3 ;;
+  esac
+}
+
 # Prints what the searches found, as "kind name" lines.
 leftovers() {
   local arn uuid

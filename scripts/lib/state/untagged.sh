@@ -8,6 +8,9 @@ untagged_mark() {
   printf '%s' "$ROOT/.local/unfinished/$account-$1-$2"
 }
 
+# forget_untagged: of the emulator, whose resources are gone when it ends.
+forget_untagged() { rm -f "$ROOT/.local/unfinished/"*"-${AWS_ENDPOINT_URL##*/}-"*; }
+
 # Each takes KIND NAME.
 mark_untagged() { [[ -n $dry_run ]] || { mkdir -p "$ROOT/.local/unfinished" && touch "$(untagged_mark "$1" "$2")"; }; }
 unmark_untagged() { [[ -n $dry_run ]] || rm -f "$(untagged_mark "$1" "$2")"; }
