@@ -1,4 +1,4 @@
-"""Mistakes of a first evening: each gets a line that says what is wrong and what to do, and that line is true."""
+"""Mistakes of a first evening: each gets a line that is true, and says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -65,9 +65,8 @@ def local_stack(shell) -> Iterator[str]:
     run = subprocess.Popen(["bash", "-c", "sleep 600 & wait # scripts/run_local.sh"], start_new_session=True)
     (shell.copy / ".local").mkdir()
     (shell.copy / ".local/simulated.pid").write_text(str(run.pid))
-    (shell.copy / ".local/env").write_text(
-        f"# --source simulated\nexport AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=test AWS_REGION=us-east-1\n"
-    )
+    variables = f"AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=test AWS_REGION=us-east-1"
+    (shell.copy / ".local/env").write_text(f"# --source simulated\nexport {variables}\n")
     yield endpoint
     os.killpg(run.pid, 9)
     run.wait()
@@ -171,7 +170,8 @@ def test_reject_is_wrong_for_a_day_and_then_a_note(shell, hours, state):
     now = datetime.now(UTC)
     times = " ".join((now - timedelta(hours=age)).isoformat(timespec="seconds") for age in hours)
     code = f"""require_lib doctor/stuck; BUCKET_NAME=b; exists() {{ true; }}
-        days=0; call() {{ REPLY=''; ((days++)) || REPLY=$(printf '%s\\n' {times or "None"}); }}; check_rejects"""
+        days=0; call() {{ REPLY=''; ((days++)) || REPLY=$(printf '%s\\n' {times or "None"}); }}
+        check_rejects"""
     assert shell.eval(code).stdout.startswith(state)
 
 
@@ -215,12 +215,14 @@ def test_columns_of_the_summary_stand_below_each_other(shell):
 
 
 def test_kept_state_says_how_to_use_it_and_where_it_goes_on(shell):
-    code = """require_lib local/run_folder; open_run_folder simulated yes; mark_run_folder yes; close_run_folder
-        release_locks; open_run_folder simulated yes; release_locks; open_run_folder simulated ''"""
+    code = """require_lib local/run_folder
+        open_run_folder simulated yes; mark_run_folder yes; close_run_folder; release_locks
+        open_run_folder simulated yes; release_locks; open_run_folder simulated ''"""
+    goes_on = "going on from what an earlier run kept in .local/simulated"
     assert shell.eval(code).stderr.splitlines() == [
         "kept in .local/simulated: scripts/run_local.sh --source simulated --keep goes on from there",
-        "going on from what an earlier run kept in .local/simulated",
-        "going on from what an earlier run kept in .local/simulated. It is removed at the end, because there is no --keep",
+        goes_on,
+        f"{goes_on}. It is removed at the end, because there is no --keep",
     ]
 
 

@@ -50,9 +50,10 @@ check_metrics() {
 
 # Looks at the first few symbols, which it reads as the producer does.
 check_ticks() {
-  local symbol symbols=() jobs=() incoming=0
+  local symbol all symbols=() jobs=() incoming=0
   exists table "$TABLE_NAME" || return 0
-  IFS=', ' read -r -a symbols <<<"$(tr '[:lower:]' '[:upper:]' <<<"$STOCK_SYMBOLS")"
+  all=$(tr '[:lower:]' '[:upper:]' <<<"$STOCK_SYMBOLS")
+  IFS=', ' read -r -a symbols <<<"$all"
   for symbol in "${symbols[@]:0:MAX_SYMBOLS}"; do
     jobs+=("newest_tick $symbol")
   done

@@ -4,7 +4,7 @@ require_lib state/survey doctor/findings
 
 # A reject of the last 24 hours is WRONG. After that it is a note for a day: somebody has looked at it, or never will.
 check_rejects() {
-  local day since times='' new old look="each says why: aws s3 cp --recursive s3://$BUCKET_NAME/rejected-data/ rejected/"
+  local day since times='' counts new old look="each says why: aws s3 cp --recursive s3://$BUCKET_NAME/rejected-data/ rejected/"
   exists bucket "$BUCKET_NAME" || return 0
   since=$(python3 -c 'import datetime as d; print((d.datetime.now(d.UTC) - d.timedelta(1)).isoformat(timespec="seconds")[:19])')
   for day in $(python3 -c 'import datetime as d; t = d.datetime.now(d.UTC).date(); print(t - d.timedelta(1), t)'); do
@@ -12,8 +12,9 @@ check_rejects() {
       --query 'Contents[].[LastModified]' --output text
     times+=$REPLY$'\n'
   done
-  read -r new old <<<"$(awk -v since="$since" '/^[0-9]/ { substr($0, 1, 19) < since ? old++ : new++ }
-    END { print new + 0, old + 0 }' <<<"$times")"
+  counts=$(awk -v since="$since" '/^[0-9]/ { substr($0, 1, 19) < since ? old++ : new++ }
+    END { print new + 0, old + 0 }' <<<"$times")
+  read -r new old <<<"$counts"
   if ((new > 0)); then
     wrong "rejected records: $new in the last 24 hours; $look"
   elif ((old > 0)); then
