@@ -48,7 +48,7 @@ def uses(path: Path, name: str) -> bool:
     elif "_" in name:
         pattern = rf"(?<![\w-]){name}(?![\w-])"
     else:
-        text, pattern = re.sub(r"'[^']*'|\"(?:[^\"$]|\$[^(])*\"", "''", text), COMMAND.format(name)
+        text, pattern = re.sub(r"'[^'\n]*'|\"(?:[^\"$\n]|\$[^(\n])*\"", "''", text), COMMAND.format(name)
     return re.search(pattern, text, re.MULTILINE) is not None
 
 
