@@ -231,7 +231,7 @@ def test_service_of_another_checkout_is_left_alone(machine, tmp_path):
             "",
             "AWS_PROFILE, DELAY_SECONDS: set in this shell",
         ),
-        ([], {}, "STOCK_SYMBOLS=!\n", "STOCK_SYMBOLS, line 1: '!' is not a symbol"),
+        ([], {}, "STOCK_SYMBOLS=!\n", r"STOCK_SYMBOLS=.*: expected symbols as Yahoo writes them"),
         (["--symbols-file", "none.txt"], {}, "", r"none\.txt: .*No such file"),
         (["--spee", "9"], {}, "", "unrecognized arguments: --spee 9"),
     ],

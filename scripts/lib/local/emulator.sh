@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # MiniStack, the AWS emulator, on 127.0.0.1 with IAM enforced.
-require_lib local/venv local/run_folder
+require_lib local/{venv,run_folder} state/untagged
 
 DEFAULT_PORT=4566
 START_SECONDS=60
@@ -17,7 +17,11 @@ start_emulator() {
     port=$(free_port 0)
   done
   export AWS_ENDPOINT_URL=http://127.0.0.1:$port
-  [[ ! -e $1/kept ]] || forget_table_mapping
+  if [[ -e $1/kept ]]; then
+    forget_table_mapping
+  else
+    forget_untagged
+  fi
 }
 
 # launch DIRECTORY PORT: status 1 when it ended at once.

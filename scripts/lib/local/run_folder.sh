@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The folder .local/SOURCE, which holds all files of a run. One run at a time has it.
-require_lib local/lock
+require_lib local/lock state/untagged
 
 RUN_FOLDER=''
 
@@ -30,6 +30,7 @@ mark_run_folder() {
 
 close_run_folder() {
   [[ -n $RUN_FOLDER ]] || return 0
+  [[ -z ${AWS_ENDPOINT_URL:-} ]] || forget_untagged
   ! grep -q "^# --source ${RUN_FOLDER##*/}\$" "$LOCAL_STACK" 2>/dev/null || rm -f "$LOCAL_STACK"
   rm -rf "$RUN_FOLDER/tmp" "$RUN_FOLDER/first_tick" "$RUN_FOLDER/page_address"
   if [[ -e $RUN_FOLDER/kept ]]; then
