@@ -20,7 +20,7 @@ from helpers.emulator import aws_environment
 from helpers.fast_aws import fast_aws
 from helpers.journey import Journey, moto_account, travel
 from helpers.mocked_aws import LOADER, Bucket, Table, Topic, resource
-from helpers.project_copy import SUBSCRIBERS, Project, account, account_like, copy_project
+from helpers.project_copy import SUBSCRIBERS, Project, account, account_like, as_user, copy_project
 
 NOW = "2026-11-20T20:00:00Z"  # a Friday in New York's trading hours
 
@@ -54,6 +54,7 @@ def set_up_once(tmp_path_factory, quick_cli) -> Path:
     with FileLock(f"{folder}.lock"):
         if not (folder / "said").exists():
             with account(folder, quick_cli, keep=True) as project:
+                project = as_user(project, "setup.json")
                 done = project.succeed("setup.sh", **SUBSCRIBERS)
             (folder / "commands").write_text(project.calls.read_text())
             (folder / "said").write_text(done.stdout)

@@ -24,12 +24,15 @@ VALUES = {
     "SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:Stock_Trend_Alerts",
     "STREAM_NAME": "Stock-market-stream",
     "TABLE_NAME": "stock-market-data",
+    "TOPIC_NAME": "Stock_Trend_Alerts",
 }
 IDENTITY_POLICIES = [
     "process_stock_data.json",
     "stock_trend_analysis.json",
     "producer.json",
     "dashboard.json",
+    "setup.json",
+    "operations.json",
 ]
 RESOURCE_POLICIES = ["bucket.json", "operations_topic.json", "queue.json"]
 TRUST_POLICIES = ["lambda_trust.json", "lambda_trust_any_account.json"]
@@ -58,9 +61,21 @@ LEFT_OUT = {
     "logs:CreateLogGroup": "setup.sh makes the group; a late invocation must not make it again",
     "kinesis:SubscribeToShard": "for enhanced fan-out consumers; this mapping reads the shards",
 }
+# https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 WITHOUT_ARN = {
-    "dynamodb:ListStreams": "takes no ARN",
-    "kinesis:ListStreams": "takes no ARN",
+    *("cloudtrail:DescribeTrails", "cloudwatch:GetMetricData", "cloudwatch:ListDashboards"),
+    *("dynamodb:ListStreams", "dynamodb:ListTables", "kinesis:ListStreams", "kinesis:UpdateShardCount"),
+    *("kinesis:UpdateStreamMode", "lambda:CreateEventSourceMapping", "lambda:GetAccountSettings"),
+    *("lambda:ListEventSourceMappings", "logs:DescribeLogGroups", "s3:ListAllMyBuckets"),
+    *("sms-voice:DescribePhoneNumbers", "sns:GetSMSAttributes", "sns:GetSMSSandboxAccountStatus"),
+    *("sns:GetSubscriptionAttributes", "sns:ListSMSSandboxPhoneNumbers", "sns:SetSubscriptionAttributes"),
+    *("sns:Unsubscribe", "tag:GetResources"),
+}
+# Findings of parliament in setup.json that are meant.
+MEANT = {
+    "RESOURCE_POLICY_PRIVILEGE_ESCALATION": "who sets up the bucket's policy could open it for himself",
+    "kinesis:StartStreamEncryption": "it takes the stream and the key, in two statements",
+    "athena:ListTagsForResource": "of a workgroup; it also takes other resources",
 }
 
 
@@ -78,7 +93,8 @@ def actions(name: str, sid: str = "") -> set[str]:
 @pytest.mark.parametrize("name", [*IDENTITY_POLICIES, *RESOURCE_POLICIES])
 def test_policy_has_no_finding_of_parliament(name):
     findings = analyze_policy_string(json.dumps(render(name))).findings
-    assert [str(finding) for finding in findings] == []
+    texts = [f"{finding.issue} {finding.detail}" for finding in findings]
+    assert [text for text in texts if name != "setup.json" or not any(meant in text for meant in MEANT)] == []
 
 
 def test_all_policies_are_tested_here():

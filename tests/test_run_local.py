@@ -414,6 +414,8 @@ def test_probe_without_network_gives_simulated_and_the_reason(checkout):
     )
 
     assert result.returncode == 0
-    assert re.fullmatch(r"simulated: Yahoo cannot be reached \(.+\), so the prices are made up\n", result.stdout)
+    assert re.fullmatch(
+        r"simulated: Yahoo cannot be reached \(.+\), so the prices are made up\n", result.stdout
+    )
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import boto3
 
-from helpers.checkout import ROOT
+from helpers.checkout import ROOT, as_list, rendered
 from helpers.emulator import ACCOUNT_ID, aws_environment, ministack
 
 BUCKET = f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1"
 TOPIC_ARN = f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:Stock_Trend_Alerts"
+# See as_user: services, and one action.
+WITHOUT_TRUE_ARN = r"(athena|budgets|cloudtrail|cloudwatch|glue|lambda|sns):|dynamodb:ListTagsOfResource"
 SUBSCRIBERS = {"ALERT_EMAIL": "a@example.com", "ALERT_PHONE": "+15550100200"}
 
 
@@ -90,6 +93,36 @@ def account_like(kept: Path, folder: Path, quick_cli: Path) -> Iterator[Project]
     shutil.copytree(kept / "ministack", folder / "ministack")
     with account(folder, quick_cli, keep=True) as project:
         yield project
+
+
+def as_user(project: Project, *policies: str) -> Project:
+    """The same project, run by a user of its account who has these policies of scripts/policies.
+
+    MiniStack 1.5.33 takes other ARNs than AWS for some actions. So of these only the names count, and of
+    those of budgets, which have other names, nothing.
+    """
+    iam = project.client("iam")
+    names = {
+        "ACCOUNT_ID": ACCOUNT_ID,
+        "ALERTS_TABLE_NAME": "stock-trend-alerts",
+        "AWS_REGION": "us-east-1",
+        "BUCKET_NAME": BUCKET,
+        "STREAM_NAME": "Stock-market-stream",
+        "TABLE_NAME": "stock-market-data",
+        "TOPIC_NAME": "Stock_Trend_Alerts",
+    }
+    user = "+".join(policies)
+    iam.create_user(UserName=user)
+    for policy in policies:
+        document = rendered(f"scripts/policies/{policy}", names)
+        actions = [action for each in document["Statement"] for action in as_list(each["Action"])]
+        by_name_alone = {re.sub("^budgets:.*", "budgets:*", each) for each in actions}
+        by_name_alone = sorted(each for each in by_name_alone if re.match(WITHOUT_TRUE_ARN, each))
+        document["Statement"].append({"Effect": "Allow", "Action": by_name_alone, "Resource": "*"})
+        iam.put_user_policy(UserName=user, PolicyName=policy, PolicyDocument=json.dumps(document))
+    key = iam.create_access_key(UserName=user)["AccessKey"]
+    keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    return Project(project.folder, project.environment | keys)
 
 
 def snapshot(project: Project) -> dict[str, object]:
