@@ -205,7 +205,7 @@ def describe(tick: dict[str, str]) -> str:
     return (
         f"stored  {tick['timestamp'][11:23]}  {tick['symbol']:<8} {price:>10} {tick.get('currency', ''):<3}"
         f" {float(tick['change_percent']):+7.2f} %{volume}{of_bar(tick.get('replayed_from'))}"
-        f"{'  (made up)' * (tick['source'] == 'simulated')}"
+        f"{'  (made up)' * (tick.get('source') == 'simulated')}"
     )
 
 
