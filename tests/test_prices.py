@@ -61,7 +61,8 @@ def test_shell_reads_the_same_prices():
 )
 def test_summary_of_the_setup_says_what_the_stream_costs(latency, mode, shards, an_hour):
     settings = "STREAM_NAME=s TABLE_NAME=a ALERTS_TABLE_NAME=b BUCKET_NAME=c TOPIC_NAME=t STOCK_SYMBOLS=X "
-    settings += f"AWS_REGION=us-east-1 ALERT_EMAIL= ALERT_PHONE= RETENTION_DAYS=30 STREAM_MODE={mode} SHARD_COUNT={shards}"
+    settings += "AWS_REGION=us-east-1 ALERT_EMAIL= ALERT_PHONE= RETENTION_DAYS=30 "
+    settings += f"STREAM_MODE={mode} SHARD_COUNT={shards}"
     said = shell(f"{settings}; print_summary")
     (stream,) = [line.split() for line in said.splitlines() if line.startswith("Kinesis stream")]
     assert float(stream[-2]) == pytest.approx(an_hour)

@@ -49,11 +49,9 @@ def choose(symbols: list[str], complaint: LastMessage) -> str:
         return f"simulated: {reason}, {MADE_UP}"
     age = now - producer.parse_timestamp(max(timestamps))
     words = f"Yahoo's newest quote is of {max(timestamps)}"
-    return (
-        f"yahoo: {words}"
-        if age <= FRESH
-        else f"simulated: {words}, so the market is closed and the prices are made up"
-    )
+    if age <= FRESH:
+        return f"yahoo: {words}"
+    return f"simulated: {words}, so the market is closed and the prices are made up"
 
 
 def main() -> None:
