@@ -141,7 +141,7 @@ def test_what_was_done_by_hand_and_what_got_stuck_is_found(own_deployed):
         "stream Stock-market-stream: does not have the tag",
         f"role {role}: also has {policy}: aws iam detach-role-policy --role-name {role} ",
         f"--enabled --uuid {mapping['UUID']}",
-        f"rejected records: 1 on {today}; each says why: aws s3 cp",
+        "rejected records: 1 in the last 24 hours; each says why: aws s3 cp",
         "failed batches: 1 wait in the bucket: run scripts/redrive.sh",
         "function ProcessStockData: 3 errors in the last hour: aws logs filter-log-events",
         "function StockTrendAnalysis: up to 400 s behind",

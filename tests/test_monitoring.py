@@ -125,7 +125,7 @@ def test_all_of_it_is_made_tagged_and_once_and_removed_without_a_trace(unwatched
     assert re.search(r"metrics, 9 .* 2\.70 .* free", done.stdout)
     assert re.search(r"alarms, 8 .* 0\.80 .* free", done.stdout)
     assert "Alarms go to a@example.com." in done.stdout
-    assert f"region=us-east-1#dashboards/dashboard/{NAME}" in done.stdout
+    assert "#dashboards" not in done.stdout  # the emulator has no console
     for cost in (r"trail .*: nothing for the events; its files", r"budget .*: free"):
         said, made = (re.search(words, done.stderr) for words in (cost, f"{cost.split()[0]} .*: created"))
         assert said.start() < made.start(), "the cost is said before"

@@ -80,7 +80,10 @@ explain_nothing() {
     die "no data yet: start the producer, python stream_stock_data.py; ticks are here some seconds after they arrive"
   for parameter in "$@"; do
     symbol=$(tr '[:lower:]' '[:upper:]' <<<"${parameter#*=}")
-    [[ $parameter != symbol=* || $parameter == "symbol=$symbol" ]] || die "symbols are in capitals: --param symbol=$symbol"
+    if [[ $parameter =~ ^symbol=[A-Za-z0-9^.=_-]+$ && $parameter != "symbol=$symbol" ]]; then
+      log "nothing in the archive matches: symbols are in capitals, so try --param symbol=$symbol"
+      return
+    fi
   done
   log 'nothing in the archive matches: try more days, such as --param days=90, or scripts/query.sh latest_quotes'
 }
