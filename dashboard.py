@@ -23,10 +23,10 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from dashboard_parts import tables
-from dashboard_parts.chart import LIBRARY, RANGES, chart_data, draw_candles, start_of_range
+from dashboard_parts.chart import CHART_HEIGHT, LIBRARY, RANGES, chart_data, draw_candles, start_of_range
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
 from dashboard_parts.reading import CannotRun, Settings, is_symbol, read_settings
-from dashboard_parts.strip import draw_problem, draw_strip
+from dashboard_parts.strip import draw_problem, draw_strip, how_to_fill
 from dashboard_parts.ticks import SIGNALS, candle_seconds, index_from, make_candles
 
 PAGE_SYMBOLS = 25
@@ -39,6 +39,19 @@ COLOURS = {
     "dark": {"up": "#58a6ff", "down": "#ffa057", "mark": "#d2a8ff", "short": "#3fd0b6", "long": "#e3c04b"}
     | {"text": "#e6e8ee", "grid": "#2b303b"},
 }
+# Tells whether the window is narrower than 600 px, because Python cannot see that.
+watch_width = st.components.v2.component(
+    "width",
+    js="""export default ({ parentElement: root, setStateValue }) => {
+      const tell = () => {
+        const { matches } = matchMedia("(max-width: 600px)");
+        if (matches !== !!root.wasNarrow) setStateValue("narrow", (root.wasNarrow = matches));
+      };
+      tell();
+      addEventListener("resize", tell);
+      return () => removeEventListener("resize", tell);
+    }""",
+)
 
 
 def draw_heading(text: str) -> None:
@@ -50,7 +63,9 @@ def table_height(rows: int) -> int:
     return min(rows, 10) * 35 + 38
 
 
-def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now: datetime) -> str:
+def draw_watchlist(
+    feed: Feed, symbols: list[str], colours: dict[str, str], now: datetime, *, is_narrow: bool
+) -> str:
     """Draw the table of symbols. Returns the selected symbol."""
     wanted = st.query_params.get("symbol", "")
     row = symbols.index(wanted) if wanted in symbols else 0
@@ -64,6 +79,7 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
         selection_mode="single-cell",  # the only mode in which the arrow keys move the selection
         selection_default={"selection": {"cells": [(row, "Symbol")]}},
         alt="Watchlist: last price, change, trend and averages of each symbol",
+        column_order=tables.NARROW_WATCHLIST if is_narrow else None,
         column_config=tables.watchlist_columns(feed.settings, colours),
     )
     cells = state.selection.cells
@@ -73,17 +89,25 @@ def draw_watchlist(feed: Feed, symbols: list[str], colours: dict[str, str], now:
     return selected
 
 
-def draw_chart(feed: Feed, symbol: str, colours: dict[str, str]) -> None:
-    """Draw price, averages and signals of the selected symbol, and the volume below them."""
+def draw_chart(feed: Feed, symbol: str, watched: Sequence[str], colours: dict[str, str]) -> None:
+    """Draw price, averages and signals of the selected symbol, and the volume below them.
+
+    Args:
+        watched: all symbols of the watchlist.
+    """
     short, long = feed.settings.short, feed.settings.long
     options = {"required": True, "bind": "query-params", "label_visibility": "collapsed"}
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", key="choices"):
         draw_heading(symbol)
         name = st.segmented_control("Range", list(RANGES), default="1 h", key="range", **options)
         look = st.segmented_control("Look", ["Candles", "Line"], default="Candles", key="look", **options)
     series = feed.series(symbol)
     if not series.ticks:
-        st.caption("No ticks of this symbol yet." if series.is_read else "Not read yet.")
+        middle = {"horizontal_alignment": "center", "vertical_alignment": "center"}
+        with st.container(key="empty", height=CHART_HEIGHT, border=True, **middle):
+            st.markdown(
+                how_to_fill(feed, symbol, watched) if series.is_read else "Not read yet.", width="content"
+            )
         return
     start = start_of_range(series.newest, name)
     series = feed.read_back_to(symbol, start, timeout=TIMEOUT_SECONDS)
@@ -122,7 +146,7 @@ def viewer_zone() -> str:
     return st.context.timezone or "UTC"
 
 
-def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
+def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str, *, is_narrow: bool) -> None:
     """Draw the table of alerts, newest first."""
     with st.container(horizontal=True, vertical_alignment="center"):
         draw_heading("Alerts")
@@ -154,7 +178,8 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str) -> None:
         placeholder="–",
         height=table_height(len(frame)),
         alt="Alerts, newest first",
-        column_config=tables.alert_columns(feed.settings, zone=viewer_zone()),
+        column_order=tables.NARROW_ALERTS if is_narrow else None,
+        column_config=tables.alert_columns(feed.settings, zone=viewer_zone(), is_narrow=is_narrow),
     )
     st.caption(f"Times: {viewer_zone()}.")
 
@@ -165,15 +190,15 @@ def all_symbols(feed: Feed) -> list[str]:
     return list(dict.fromkeys([*feed.settings.symbols, *typed, *feed.alerted_symbols()]))
 
 
-def choose_symbols(feed: Feed) -> list[str]:
+def choose_symbols(watched: list[str]) -> list[str]:
     """Draw the search box and the page numbers. Returns the symbols that they choose for this page."""
-    label, symbols = "Find or add a symbol", all_symbols(feed)
+    label = "Find or add a symbol"
     box = st.text_input(
         label, type="search", key="find", live=True, placeholder=label, label_visibility="collapsed"
     )
     typed = box.strip().upper()
-    found = [symbol for symbol in symbols if typed in symbol.upper()]
-    if typed and typed not in symbols:
+    found = [symbol for symbol in watched if typed in symbol.upper()]
+    if typed and typed not in watched:
         if not is_symbol(typed):
             st.caption("A symbol has no spaces and no commas, and at most 32 characters.")
         elif st.button("Add " + re.sub(r"([^\w\s])", r"\\\1", typed), key="add"):  # Markdown, hence escaped
@@ -197,24 +222,27 @@ def draw_page(feed: Feed) -> None:
     """Read what is new and draw everything. Streamlit calls this every REFRESH_SECONDS."""
     colours = COLOURS[st.context.theme.type or "light"]
     strip, problem = st.container(), st.container()
-    symbols = choose_symbols(feed)
+    watched = all_symbols(feed)
+    symbols = choose_symbols(watched)
     timeout = TIMEOUT_SECONDS if feed.are_read(symbols) else OPENING_TIMEOUT_SECONDS
     wanted = st.query_params.get("symbol")
-    feed.refresh(sorted(symbols, key=lambda symbol: symbol != wanted), timeout=timeout)
+    read = list(dict.fromkeys([*symbols, *watched]))[:PAGE_SYMBOLS]  # a search does not make the strip old
+    feed.refresh(sorted(read, key=lambda symbol: symbol != wanted), timeout=timeout)
     now, were_read = datetime.now(UTC), feed.are_read(symbols)
     with strip:
-        draw_strip(feed, symbols, now)
+        draw_strip(feed, watched, now)
+        is_narrow = bool(watch_width(key="width").get("narrow"))
     if not symbols:
         st.caption("No symbol of that name in the list.")
         return
     with problem:
         draw_problem(feed, symbols, now)
-    selected = draw_watchlist(feed, symbols, colours, now)
+    selected = draw_watchlist(feed, symbols, colours, now, is_narrow=is_narrow)
     left, right = st.columns([3, 2])
     with left:
-        draw_chart(feed, selected, colours)
+        draw_chart(feed, selected, watched, colours)
     with right:
-        draw_alerts(feed, symbols, selected)
+        draw_alerts(feed, symbols, selected, is_narrow=is_narrow)
     if not were_read and (feed.are_read(symbols) or feed.is_reading(symbols)):
         st.rerun()  # at once, because more answers have come since
 

@@ -14,6 +14,7 @@ from dashboard_parts.ticks import SIGNALS, time_zone
 
 # The PyPI package lwcharts has the library's file. The page's server serves it, so no other host is asked.
 LIBRARY = Path(find_spec("lwcharts").origin).parent / "vendor/lightweight-charts.standalone.production.js"
+CHART_HEIGHT = 442  # pixels, with the legend
 STYLE = """
 .chart { height: 400px; }
 .chart:focus-visible { outline: 2px solid var(--st-primary-color); }

@@ -33,10 +33,14 @@ class Settings:
     long: int
 
     @property
+    def endpoint(self) -> str:
+        """The address of the tables, or nothing for AWS's own."""
+        return os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") or os.environ.get("AWS_ENDPOINT_URL", "")
+
+    @property
     def location(self) -> str:
         """Where the tables are, in words."""
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") or os.environ.get("AWS_ENDPOINT_URL")
-        return f"at `{endpoint}`" if endpoint else f"of AWS in {self.region}"
+        return f"at `{self.endpoint}`" if self.endpoint else f"of AWS in {self.region}"
 
 
 def read_settings() -> Settings:

@@ -13,6 +13,7 @@ import streamlit as st
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
 from dashboard_parts.reading import explain
 from dashboard_parts.ticks import Series, age_text, index_from, market_state
+from stream_stock_data import is_local
 
 STALE_SECONDS = 300
 STYLE = """
@@ -30,6 +31,15 @@ STYLE = """
 .chip small { display: block; opacity: .75; font-size: .72rem; }
 .badge { background: #f5c518; color: #1a1a1a; border-color: #f5c518; font-weight: 600; }
 .badge small { opacity: 1; font-weight: 400; }
+.st-key-width { display: none; }
+/* A table's toolbar lies over the search box, so it comes when it is needed. */
+.stElementToolbar { opacity: 0; pointer-events: none; }
+[data-testid=stFullScreenFrame]:hover .stElementToolbar, .stElementToolbar:focus-within {
+  opacity: 1; pointer-events: auto; }
+@media (max-width: 600px) {
+  .st-key-choices { flex-wrap: nowrap; gap: .4rem; }
+  .st-key-choices button { padding: .2rem .4rem; font-size: .8rem; }
+}
 </style>
 """
 
@@ -67,8 +77,9 @@ def draw_strip(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
     chips.append(chip("last tick", last))
     hour = now - timedelta(hours=1)
     count = sum(len(series.ticks) - index_from(series.ticks, hour) for series in series_with_ticks)
-    more = "" if all(series.is_complete_from(hour) for series in series_with_ticks) else "+"
-    chips.append(chip("ticks in the last hour", f"{count:,}{more}", title="of the symbols on this page"))
+    is_whole = feed.are_read(symbols) and all(each.is_complete_from(hour) for each in series_with_ticks)
+    more = "" if is_whole else "+"
+    chips.append(chip("ticks in the last hour", f"{count:,}{more}", title="of the symbols that were read"))
     chips.append(bucket_chip(feed, "rejects", "records that were no tick"))
     chips.append(bucket_chip(feed, "failed batches", "scripts/redrive.sh"))
     if sources := sources - {"simulated", "replay", None}:
@@ -92,8 +103,27 @@ def with_ticks(feed: Feed, symbols: Sequence[str]) -> list[Series]:
     return [series for series in map(feed.series, symbols) if series.ticks]
 
 
+def how_to_fill(feed: Feed, symbol: str, watched: Sequence[str]) -> str:
+    """Say how a symbol gets its first ticks, in Markdown. A second producer would be refused.
+
+    Args:
+        watched: all symbols of the watchlist.
+    """
+    sources = {series.newest.get("source") for series in with_ticks(feed, watched)}
+    if "replay" in sources:
+        return "**No ticks of this symbol.** The file that is replayed has no bars of it."
+    if sources:
+        return "**No ticks of this symbol.** Add it to `STOCK_SYMBOLS` in `.env` and restart the producer."
+    names = shlex.quote(",".join(dict.fromkeys([symbol, *watched[:5]]))).replace("`", "")
+    source = " --source simulated" if is_local(feed.settings.endpoint) else ""
+    return (
+        f"**No ticks yet** {feed.settings.location}. Start the producer, and they appear here:\n\n```bash\n"
+        f"python stream_stock_data.py{source} --symbols {names} --backfill 60\n```"
+    )
+
+
 def draw_problem(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
-    """Draw what is broken, empty or out of date, and what to do about it."""
+    """Draw what is broken or out of date, and what to do about it."""
     if error := feed.failure(symbols):
         text = explain(error, feed.settings)
         if feed.ticks_read_at:
@@ -103,13 +133,7 @@ def draw_problem(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
         return
     if not feed.are_read(symbols):
         return
-    series_with_ticks = with_ticks(feed, symbols)
-    if not series_with_ticks:
-        names = shlex.quote(",".join(symbols[:5])).replace("`", "")
-        st.info(
-            f"**No ticks yet** of these symbols {feed.settings.location}. Start the producer, and they "
-            f"appear here:\n\n```bash\npython stream_stock_data.py --symbols {names} --backfill 60\n```"
-        )
+    if not (series_with_ticks := with_ticks(feed, symbols)):
         return
     newest = max(series_with_ticks, key=lambda series: series.ticks[-1].time).newest
     age = (now - datetime.fromisoformat(newest["timestamp"])).total_seconds()

@@ -13,7 +13,11 @@ from pandas.io.formats.style import Styler
 
 from dashboard_parts.feed import FIRST_TICKS, Feed
 from dashboard_parts.reading import Settings
-from dashboard_parts.ticks import age_text, amount, arrow, averages, signal_text
+from dashboard_parts.ticks import age_text, amount, arrow, averages, has_anomaly_today, signal_text
+
+# What a window below 600 px shows.
+NARROW_WATCHLIST = ("Symbol", "Last", "Change %", "Trend", "Prices")
+NARROW_ALERTS = ("Time", "Symbol", "Signal", "Price", "Status")
 
 
 def watchlist_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFrame:
@@ -32,14 +36,14 @@ def watchlist_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.Data
                 "Prices": prices[:: -(-len(prices) // 60)],
                 "Trend": f"{len(ticks)} of {settings.long} ticks",
                 "Age": round((now - datetime.fromisoformat(newest["timestamp"])).total_seconds()),
-                "Anomaly": "◆ anomaly" if newest.get("anomaly") else "",
             }
             if found := averages(ticks, short=settings.short, long=settings.long):
                 row["SMA short"], row["SMA long"] = map(float, found[:2])
                 row["Trend"] = {"up": "▲ up", "down": "▼ down", "flat": "▬ flat"}[found[2]]
+            if has_anomaly_today(series):
+                row["Trend"] += " ◆"
         rows.append(row)
-    columns = ["Symbol", "Last", "Change %", "Change", "Prices", "Trend"]
-    columns += ["SMA short", "SMA long", "Age", "Anomaly"]
+    columns = ["Symbol", "Last", "Change %", "Change", "Prices", "Trend", "SMA short", "SMA long", "Age"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -53,7 +57,6 @@ def style_watchlist(frame: pd.DataFrame, colours: dict[str, str]) -> Styler:
         return colour({"▲": 1, "▼": -1}.get(value[0], 0))
 
     style = frame.style.map(colour, subset=["Change", "Change %"]).map(colour_trend, subset=["Trend"])
-    style = style.map(lambda _: f"color: {colours['mark']}", subset=["Anomaly"])
     texts = {
         "Last": amount,
         "Change": lambda value: f"{arrow(value)} {amount(value, '+')}",
@@ -74,11 +77,12 @@ def watchlist_columns(settings: Settings, colours: dict[str, str]) -> dict[str, 
         "Change": config.NumberColumn(width=80),
         "Change %": config.NumberColumn(width=80),
         "Prices": config.LineChartColumn(width=130, color=colours["up"], help="in about the last hour"),
-        "Trend": config.TextColumn(width=95, help="whether the short average is above or below the long one"),
+        "Trend": config.TextColumn(
+            width=95, help="whether the short average is above or below the long one; ◆: an anomaly today"
+        ),
         "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=95),
         "SMA long": config.NumberColumn(f"SMA-{settings.long}", width=95),
         "Age": config.NumberColumn(width=75, help="since the newest quote"),
-        "Anomaly": config.TextColumn(width=100),
     }
 
 
@@ -112,16 +116,17 @@ def style_alerts(frame: pd.DataFrame) -> Styler:
     return frame.style.format(texts, na_rep="–")
 
 
-def alert_columns(settings: Settings, *, zone: str) -> dict[str, Any]:
+def alert_columns(settings: Settings, *, zone: str, is_narrow: bool) -> dict[str, Any]:
     """How Streamlit shows the columns of the alerts."""
     config = st.column_config
+    time = {"format": "HH:mm", "width": 52} if is_narrow else {"format": "ddd HH:mm:ss", "width": 105}
     return {
-        "Time": config.DatetimeColumn(format="ddd HH:mm:ss", timezone=zone, width=105),
+        "Time": config.DatetimeColumn(**time, timezone=zone),
         "Symbol": config.TextColumn(width=80),
-        "Signal": config.TextColumn(width=105),
-        "Price": config.NumberColumn(width=75),
+        "Signal": config.TextColumn(width=85 if is_narrow else 105),
+        "Price": config.NumberColumn(width=66 if is_narrow else 75),
         "Change %": config.NumberColumn(width=80),
         "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=75),
         "SMA long": config.NumberColumn(f"SMA-{settings.long}", width=75),
-        "Status": config.TextColumn(width=80),
+        "Status": config.TextColumn(width=75),
     }

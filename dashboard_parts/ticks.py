@@ -163,6 +163,14 @@ def is_anomaly_id(alert_id: str) -> bool:
     return alert_id[10:11] == "#"
 
 
+def has_anomaly_today(series: Series) -> bool:
+    """Whether the day of the newest tick, at its exchange, has an anomaly."""
+    return bool(series.newest.get("anomaly")) or any(
+        is_anomaly_id(alert_id) and alert_id[:10] == anomaly_id(series.newest)[:10]
+        for alert_id in list(series.alerts)
+    )
+
+
 def averages(ticks: Sequence[Tick], *, short: int, long: int) -> tuple[Decimal, Decimal, str] | None:
     """Both averages of the newest ticks, and where the short one lies: "up", "down" or "flat".
 
@@ -229,12 +237,14 @@ def make_candles(
     so a candle's volume is the sum of the increases. Only a replayed tick brings the volume of its own bar.
 
     Args:
-        start: the time of the first tick to use.
+        start: a time in the first candle.
         seconds: the length of a candle.
         short, long: the number of ticks in each average.
     """
     ticks, width = series.ticks, seconds * 1000
     first = index_from(ticks, start)
+    if first < len(ticks) and ticks[first].replayed_at is None:  # the first candle is whole
+        first = bisect_left(ticks, candle_start(ticks[first], width), key=lambda tick: tick.time)
     offset = max(first - long, 0)
     sums = [0.0, *itertools.accumulate(float(tick.price) for tick in ticks[offset:])]
     candles: dict[float, dict[str, Any]] = {}

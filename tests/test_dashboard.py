@@ -19,6 +19,7 @@ from moto import mock_aws
 from streamlit.testing.v1 import AppTest
 
 from dashboard_parts import chart, feed, reading, ticks
+from dashboard_parts import strip as strip_parts
 from dashboard_parts import tables as table_parts
 from helpers.checkout import ROOT
 from helpers.dashboard_page import SETTINGS, Tables, eventually
@@ -123,14 +124,14 @@ def walk(length: int) -> list[float]:
 def test_live_candles_open_at_the_tick_before_and_equal_those_that_pandas_makes(start):
     prices = walk(200)
     series = ticks.Series("AAPL", ticks=ticks_of([str(price) for price in prices], start=start))
-    first = datetime.fromtimestamp(series.ticks[50].time / 1000, UTC)
+    first = datetime.fromtimestamp(series.ticks[50].time / 1000, UTC)  # in the middle of a candle
 
     candles = ticks.make_candles(series, start=first, seconds=120, short=5, long=20)
 
     frame = pd.DataFrame({"price": prices}, index=pd.to_datetime([tick.timestamp for tick in series.ticks]))
     frame["short"], frame["long"] = frame["price"].rolling(5).mean(), frame["price"].rolling(20).mean()
     frame["before"] = frame["price"].shift()
-    groups = frame[50:].resample("120s")
+    groups = frame[48:].resample("120s")
     expected = groups["price"].ohlc().join(groups[["short", "long"]].last())
     expected["open"] = groups["before"].first()
     expected["high"], expected["low"] = (
@@ -138,7 +139,7 @@ def test_live_candles_open_at_the_tick_before_and_equal_those_that_pandas_makes(
         expected[["open", "low"]].min(axis=1),
     )
     assert_same(frame_of(candles), expected)
-    assert sum(candle["volume"] for candle in candles) == 100 * 150
+    assert sum(candle["volume"] for candle in candles) == 100 * 152
 
 
 def bars_of(count: int, start: str, every: int, **more: object) -> tuple[list, pd.DataFrame]:
@@ -342,7 +343,7 @@ def test_tables_print_prices_and_averages_with_all_their_decimals():
     watched = pd.DataFrame(
         [numbers | {"Last": 1.234e-05, "Change": -2e-07, "Change %": -1.6, "Trend": "▲ up"}]
     )
-    watched[["Anomaly", "Age"]] = "", 5
+    watched["Age"] = 5
     colours = {"up": "blue", "down": "red", "mark": "black"}
     for style in (table_parts.style_alerts(alerts), table_parts.style_watchlist(watched, colours)):
         for text in ("0.00001234", "1.083451", "1.083452"):
@@ -717,9 +718,58 @@ def test_page_with_html_in_the_tables_escapes_it(page, tables, monkeypatch):
 def test_page_shows_a_badge_when_prices_are_not_live(page, tables, source, badge):
     tables.put_ticks("AAPL", [100.0] * 2, source=source)
     run(page)
-    strip = next(element.proto.body for element in page.get("html") if "strip" in element.proto.body)
-    assert ("badge" in strip.split("</style>")[1]) == bool(badge)
-    assert badge is None or badge in strip
+    assert ("badge" in strip(page).split("</style>")[1]) == bool(badge)
+    assert badge is None or badge in strip(page)
+
+
+def strip(page: AppTest) -> str:
+    return next(element.proto.body for element in page.get("html") if "strip" in element.proto.body)
+
+
+def test_page_strip_speaks_of_the_whole_watchlist_while_a_search_leaves_one_symbol(page, tables, monkeypatch):
+    monkeypatch.setattr(feed, "REFRESH_SECONDS", 0.1)
+    tables.put_ticks("AAPL", [100.0] * 2, source="simulated")
+    tables.put_ticks("MSFT", [100.0] * 3, source="simulated")
+    run(page)
+    page.text_input(key="find").set_value("AAPL")
+    run(page)
+    assert list(watchlist(page).index) == ["AAPL"]
+    assert "</small>5</span>" in strip(page)
+
+    tables.put_ticks("MSFT", [101.0], source="simulated")
+    eventually(lambda: page.run() and "</small>6</span>" in strip(page), seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "source", "text", "is_command"),
+    [
+        ("", None, "python stream_stock_data.py --symbols TSLA,AAPL", True),
+        ("http://127.0.0.1:4566", None, "--source simulated --symbols TSLA,AAPL --backfill 60", True),
+        ("", "yahoo", "Add it to `STOCK_SYMBOLS`", False),  # a second producer would be refused
+        ("http://127.0.0.1:4566", "replay", "no bars of it", False),
+    ],
+)
+def test_how_to_fill_names_what_works_there(settings, monkeypatch, endpoint, source, text, is_command):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    known = feed.Feed(settings)
+    if source:
+        known.series("AAPL").ticks, known.series("AAPL").newest = ticks_of(["1"]), {"source": source}
+
+    said = strip_parts.how_to_fill(known, "TSLA", ["AAPL", "TSLA"])
+
+    assert text in said
+    assert ("python stream_stock_data.py" in said) == is_command
+
+
+def test_page_marks_the_trend_of_a_symbol_while_its_newest_day_has_an_anomaly(page, tables):
+    now = datetime.now(UTC)
+    before = format_timestamp(now - timedelta(days=2))
+    tables.put_ticks("AAPL", [100.0] * 20, newest=now)
+    tables.put_ticks("MSFT", [100.0] * 20, newest=now)
+    tables.put_alert("AAPL", format_timestamp(now), "ANOMALY", "120")
+    tables.put_alert("MSFT", before, "ANOMALY", "120")
+    run(page)
+    assert list(watchlist(page)["Trend"]) == ["▬ flat ◆", "▬ flat"]
 
 
 def test_page_without_new_ticks_says_so(page, tables):
