@@ -23,7 +23,7 @@ from starlette.responses import FileResponse
 from starlette.routing import Route
 
 from dashboard_parts import tables
-from dashboard_parts.chart import CHART_HEIGHT, LIBRARY, RANGES, chart_data, draw_candles, start_of_range
+from dashboard_parts.chart import LIBRARY, RANGES, chart_data, draw_candles, start_of_range
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
 from dashboard_parts.reading import CannotRun, Settings, is_symbol, read_settings
 from dashboard_parts.strip import draw_problem, draw_strip, how_to_fill
@@ -104,7 +104,7 @@ def draw_chart(feed: Feed, symbol: str, watched: Sequence[str], colours: dict[st
     series = feed.series(symbol)
     if not series.ticks:
         middle = {"horizontal_alignment": "center", "vertical_alignment": "center"}
-        with st.container(key="empty", height=CHART_HEIGHT, border=True, **middle):
+        with st.container(key="empty", border=True, **middle):
             st.markdown(
                 how_to_fill(feed, symbol, watched) if series.is_read else "Not read yet.", width="content"
             )

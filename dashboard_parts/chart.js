@@ -31,30 +31,37 @@ export default function ({ data, parentElement: root }) {
 }
 
 function draw(charts, root) {
-  const { data } = root;
-  if (root.view?.id !== data.id) {
-    root.view?.chart.remove();
+  const { data, view: old } = root;
+  const isSame = old?.id === data.id;
+  if (isSame && old.width === data.seconds) setRows(old, data);
+  else {
+    // Candles of another width leave the crosshair where it is, and the part that somebody has chosen to see.
+    const range = isSame && old.isChosen && old.chart.timeScale().getVisibleRange();
+    old?.chart.remove();
     root.view = build(charts, root);
+    if (isSame) Object.assign(root.view, { at: old.at, isChosen: old.isChosen });
+    setRows(root.view, data);
+    const scale = root.view.chart.timeScale();
+    range ? scale.setVisibleRange(range) : scale.fitContent();
   }
-  const { view } = root;
-  const rows = withGaps(data.rows.map((row) => ({ top: row.high, bottom: row.low, ...row })), data.seconds);
-  const isOlder = view.rows.length === 0 || rows[0].time < view.rows[0].time;
+  root.view.marks.setMarkers(root.view.rows.flatMap((row) => marksOf(row, data.colours)));
+  point(root.view, root.view.at);
+  say(root);
+}
+
+// Most often the last row alone is new or has changed, which costs least. Rows that the range has passed stay.
+function setRows(view, data) {
   const isRestyled = view.colours !== JSON.stringify(data.colours);
   if (isRestyled) style(view, data);
-  if (isOlder || isRestyled) {
-    const kept = view.rows.filter((row) => row.time < rows[0].time);
-    view.rows = kept.concat(rows);
-    for (const { series, point } of view.layers) series.setData(view.rows.map(point));
-  } else {
-    const news = rows.filter((row) => row.time >= view.rows.at(-1).time);
-    view.rows = view.rows.filter((row) => row.time < news[0]?.time).concat(news);
-    for (const { series, point } of view.layers) for (const row of news) series.update(point(row));
+  const rows = withGaps(data.rows.map((row) => ({ top: row.high, bottom: row.low, ...row })), data.seconds);
+  const known = view.rows.map((row) => JSON.stringify(row));
+  view.rows = view.rows.filter((row) => row.time < rows[0].time).concat(rows);
+  const first = view.rows.findIndex((row, place) => JSON.stringify(row) !== known[place]);
+  const isAtEnd = known.length > 0 && first >= known.length - 1;
+  for (const { series, point } of view.layers) {
+    if (isRestyled || (first >= 0 && !isAtEnd)) series.setData(view.rows.map(point));
+    else if (isAtEnd) for (const row of view.rows.slice(first)) series.update(point(row));
   }
-  if (view.isNew) view.chart.timeScale().fitContent();
-  view.isNew = false;
-  view.marks.setMarkers(view.rows.flatMap((row) => marksOf(row, data.colours)));
-  if (view.at != null) point(view, view.at);
-  say(root);
 }
 
 // A gap within a session is seen. A night, longer than two hours, is not.
@@ -67,13 +74,13 @@ function withGaps(rows, seconds) {
 }
 
 function marksOf(row, colours) {
-  return Object.entries(row.signals ?? {}).map(([kind, count]) => {
-    const [shape, colour, side] = MARKS[kind];
+  return Object.entries(MARKS).filter(([kind]) => row.signals?.[kind]).map(([kind, [shape, colour, side]]) => {
+    const count = row.signals[kind];
     const price = side === "above" ? row.top : row.bottom;
     const isWhole = price === (side === "above" ? row.high : row.low); // else its wick is cut: mark the cut
     const position = isWhole ? `${side}Bar` : side === "above" ? "atPriceTop" : "atPriceBottom";
     const number = count > 1 ? `${count}` : "";
-    const look = shape === "◆" ? { shape: "circle", size: 0, text: `◆${number}` } : { shape, text: number };
+    const look = shape === "◆" ? { shape: "circle", size: 0, text: `◆${number}` } : { shape, size: 0.7, text: number };
     return { time: row.time, position, price, color: colours[colour], ...look };
   });
 }
@@ -83,7 +90,7 @@ function build(charts, root) {
   const box = root.querySelector(".chart");
   const chart = charts.createChart(box, {
     autoSize: true,
-    rightPriceScale: { scaleMargins: { top: 0.12, bottom: 0.26 }, borderVisible: false },
+    rightPriceScale: { scaleMargins: { top: 0.16, bottom: 0.26 }, borderVisible: false },
     timeScale: {
       timeVisible: data.seconds < 86400,
       secondsVisible: data.seconds < 60,
@@ -96,12 +103,12 @@ function build(charts, root) {
   const average = { ...quiet, lineWidth: 1, crosshairMarkerVisible: false, autoscaleInfoProvider: () => null };
   const priceFormat = { type: "price", precision: data.decimals, minMove: 10 ** -data.decimals };
   const kind = data.isLine ? charts.LineSeries : charts.CandlestickSeries;
-  const price = chart.addSeries(kind, { priceFormat, autoscaleInfoProvider: (whole) => scaleOf(root.view, whole) });
+  const price = chart.addSeries(kind, { priceFormat, autoscaleInfoProvider: (whole) => scaleOf(view, whole) });
   const short = chart.addSeries(charts.LineSeries, average);
   const long = chart.addSeries(charts.LineSeries, { ...average, lineStyle: charts.LineStyle.Dashed });
   const volume = chart.addSeries(charts.HistogramSeries, { ...quiet, priceScaleId: "volume" });
   chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.83, bottom: 0 } });
-  const view = { id: data.id, chart, price, short, long, volume, rows: [], isNew: true, colours: "" };
+  const view = { id: data.id, width: data.seconds, chart, price, short, long, volume, rows: [], at: null };
   const bare = ({ time }) => ({ time });
   const value = (name) => (row) => (row[name] == null ? bare(row) : { time: row.time, value: row[name] });
   const bar = (row) => {
@@ -117,12 +124,14 @@ function build(charts, root) {
   ];
   view.marks = charts.createSeriesMarkers(price, []);
   chart.subscribeCrosshairMove(({ logical, sourceEvent }) => {
-    if (sourceEvent) view.at = view.rows[logical]?.close == null ? null : logical;
+    if (sourceEvent) view.at = view.rows[logical]?.close == null ? null : view.rows[logical].time;
     say(root);
   });
   box.onkeydown = (event) => press(root, event);
+  box.onpointerdown = () => (view.isChosen = true);
   // Without a key held down, the wheel scrolls the page.
-  box.addEventListener("wheel", (e) => e.ctrlKey || e.shiftKey || e.stopPropagation(), { capture: true });
+  const turn = (e) => (e.ctrlKey || e.shiftKey ? (view.isChosen = true) : e.stopPropagation());
+  chart.chartElement().addEventListener("wheel", turn, { capture: true });
   return view;
 }
 
@@ -143,7 +152,7 @@ function style(view, { colours }) {
 
 // The price scale shows what `limit_wicks` has left of the candles in view.
 function scaleOf(view, whole) {
-  const range = view?.chart.timeScale().getVisibleLogicalRange();
+  const range = view.chart.timeScale().getVisibleLogicalRange();
   const seen = range ? view.rows.slice(Math.max(Math.ceil(range.from), 0), Math.floor(range.to) + 1) : [];
   const rows = seen.filter((row) => row.close != null);
   if (!rows.length) return whole();
@@ -158,29 +167,39 @@ function press(root, event) {
   const { from, to } = scale.getVisibleLogicalRange();
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   const factor = { "+": 0.8, "=": 0.8, "-": 1.25 }[event.key];
+  let at = placeOf(view);
   if (step) {
-    let at = (view.at ?? view.rows.length) + step;
-    while (view.rows[at] && view.rows[at].close == null) at += step;
-    if (view.rows[at]) point(view, at);
-    const off = view.at < from ? view.at - from - 1 : view.at > to ? view.at - to + 1 : 0;
+    do at = (at ?? view.rows.length) + step;
+    while (view.rows[at] && view.rows[at].close == null);
+    if (!view.rows[at]) return;
+    point(view, view.rows[at].time);
+    const off = at < from ? at - from - 1 : at > to ? at - to + 1 : 0;
     if (off) scale.setVisibleLogicalRange({ from: from + off, to: to + off });
   } else if (factor) {
-    const middle = view.at ?? to;
+    const middle = at ?? to;
     scale.setVisibleLogicalRange({ from: middle - (middle - from) * factor, to: middle + (to - middle) * factor });
   } else if (event.key === "0") scale.fitContent();
   else return;
+  view.isChosen = event.key !== "0";
   event.preventDefault();
   say(root);
 }
 
-function point(view, at) {
-  view.at = at;
-  view.chart.setCrosshairPosition(view.rows[at].close, view.rows[at].time, view.price);
+// The place of the candle at the crosshair, which may have become wider.
+function placeOf(view) {
+  const place = view.rows.findLastIndex((row) => row.time <= view.at && row.close != null);
+  return view.at == null || place < 0 ? null : place;
+}
+
+function point(view, time) {
+  view.at = time;
+  const row = view.rows[placeOf(view)];
+  if (row) view.chart.setCrosshairPosition(row.close, row.time, view.price);
 }
 
 function say(root) {
   const { view, data } = root;
-  const row = view.rows[view.at] ?? view.rows.findLast((row) => row.close != null);
+  const row = view.rows[placeOf(view)] ?? view.rows.findLast((row) => row.close != null);
   if (!row) return;
   const digits = { minimumFractionDigits: data.decimals, maximumFractionDigits: data.decimals };
   const price = (value) => value?.toLocaleString(undefined, digits) ?? "–";

@@ -14,7 +14,6 @@ from dashboard_parts.ticks import SIGNALS, time_zone
 
 # The PyPI package lwcharts has the library's file. The page's server serves it, so no other host is asked.
 LIBRARY = Path(find_spec("lwcharts").origin).parent / "vendor/lightweight-charts.standalone.production.js"
-CHART_HEIGHT = 442  # pixels, with the legend
 STYLE = """
 .chart { height: 400px; }
 .chart:focus-visible { outline: 2px solid var(--st-primary-color); }
@@ -109,8 +108,9 @@ def chart_data(
         rows.append(row)
     day = {"year": "numeric", "month": "short", "day": "numeric"}
     time = {"weekday": "short", "hour": "2-digit", "minute": "2-digit", "second": "2-digit"}
+    time |= {"hourCycle": "h23"}
     return {
-        "id": f"{name} {seconds} {offset} {is_line}",
+        "id": f"{name} {offset} {is_line}",
         "label": f"Price of {name}: {len(candles)} candles, low {min(c['low'] for c in candles):,.7g}, "
         f"high {max(c['high'] for c in candles):,.7g}, last {candles[-1]['close']:,.7g}",
         "rows": rows,

@@ -36,9 +36,11 @@ STYLE = """
 .stElementToolbar { opacity: 0; pointer-events: none; }
 [data-testid=stFullScreenFrame]:hover .stElementToolbar, .stElementToolbar:focus-within {
   opacity: 1; pointer-events: auto; }
+.st-key-empty { min-height: 442px; } /* as the chart */
 @media (max-width: 600px) {
   .st-key-choices { flex-wrap: nowrap; gap: .4rem; }
   .st-key-choices button { padding: .2rem .4rem; font-size: .8rem; }
+  .st-key-empty { min-height: 483px; }
 }
 </style>
 """

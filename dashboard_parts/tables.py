@@ -119,7 +119,7 @@ def style_alerts(frame: pd.DataFrame) -> Styler:
 def alert_columns(settings: Settings, *, zone: str, is_narrow: bool) -> dict[str, Any]:
     """How Streamlit shows the columns of the alerts."""
     config = st.column_config
-    time = {"format": "HH:mm", "width": 52} if is_narrow else {"format": "ddd HH:mm:ss", "width": 105}
+    time = {"format": "HH:mm", "width": 50} if is_narrow else {"format": "ddd HH:mm:ss", "width": 105}
     return {
         "Time": config.DatetimeColumn(**time, timezone=zone),
         "Symbol": config.TextColumn(width=80),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -45,7 +45,7 @@ def address(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     credentials = tables.user("viewer", rendered("scripts/policies/dashboard.json", SETTINGS))
     directory = tmp_path_factory.mktemp("server")
     settings = credentials | {"STOCK_SYMBOLS": ",".join(SYMBOLS), "TZ": "America/New_York"}
-    with dashboard(directory, tables.endpoint, **settings) as address:
+    with dashboard(directory, tables.endpoint, refresh_seconds=0.25, **settings) as address:
         yield address
 
 
@@ -100,7 +100,7 @@ def test_page_shows_the_tables_and_follows_them_without_a_reload(page: Page, tab
     tables.put_alert("^GSPC", timestamp, "ANOMALY", "123.45")  # its key sorts before that of the other one
     eventually(lambda: {row[2] for row in page.table(1)} >= {"◆ ANOMALY"})
 
-    assert page.row("^GSPC")[-1] == "◆ anomaly"
+    assert page.row("^GSPC")[5].endswith("◆")
     assert page.text("h2").startswith("^GSPC")
     assert page.range() == zoomed
     assert page.run(f"return {main}.scrollTop") == 100
@@ -109,42 +109,111 @@ def test_page_shows_the_tables_and_follows_them_without_a_reload(page: Page, tab
     assert page.hosts() == {"127.0.0.1"}
 
 
-def test_zoom_and_crosshair_survive_20_refreshes_another_theme_and_another_size(
+def test_zoom_and_crosshair_survive_20_refreshes_another_theme_another_size_and_wider_candles(
     page: Page, tables: Tables, address: str
 ) -> None:
-    tables.put_ticks("FAST", [100 + place / 10 for place in range(60)], every=3, source="simulated")
+    (_, early, *_) = tables.put_ticks(
+        "FAST", [100 + place / 10 for place in range(60)], every=3, source="simulated"
+    )
     page.driver.get(f"{address}/?symbol=FAST&with=FAST&range=15+min")
     eventually(lambda: page.chart().startswith("Price of FAST"))
     page.view("root.querySelector('.chart').focus()")
-    for key in ("+", "+", Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_LEFT):
+    for key in ("+", Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_LEFT):
         page.press(key)
     page.view("view.chart.timeScale().scrollToPosition(-9, false)")
     count = "view.price.data().length"
-    crosshair, zoomed, first = "view.rows[view.at].time", settled(page.range), page.view(count)
-    pointed, legend = page.view(crosshair), page.view("root.querySelector('.legend').textContent")
+    zoomed, first = settled(page.range), page.view(count)
+    pointed, legend = page.view("view.at"), page.view("root.querySelector('.legend').textContent")
     page.view("view.chart.kept = true")
 
     for number in range(10):  # refreshes ask for ticks and for alerts in turn
         tables.put_ticks("FAST", [110 + number / 10], source="simulated")
         eventually(lambda: float(page.row("FAST")[1]) == 110 + number / 10)  # noqa: B023
         assert page.range() == zoomed
-    scheme = {"name": "prefers-color-scheme", "value": "dark"}
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    page.choose_theme("dark")
     eventually(lambda: "58a6ff" in page.view("view.price.options().upColor"))
     assert page.range() == zoomed
+    page.choose_theme("light")
     width = page.view("view.chart.paneSize().width")
-    size = {"width": 1000, "height": 700, "deviceScaleFactor": 1, "mobile": False}
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.resize(1000, 700)
     eventually(lambda: page.view("view.chart.paneSize().width") < width)
+    tables.put_alert("FAST", early, "BUY", "100")  # its candle is not the last one
+    tables.put_ticks("FAST", [111.0], source="simulated")
+    eventually(lambda: page.view("view.marks.markers().length") == 1)
 
-    assert page.view(count) > first + 3
-    assert page.view(crosshair) == pointed
+    assert page.view(count) > first
+    assert page.view("view.at") == pointed
     assert page.view("root.querySelector('.legend').textContent") == legend
     assert page.view("view.chart.kept")
+    zoomed = page.range()
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    tables.put_ticks("FAST", [112.0], newest=later, source="simulated")
+    eventually(lambda: page.view("view.width") == 10)
+    assert not page.view("view.chart.kept")
+    assert page.view("view.at") == pointed
+    assert page.view("view.rows.length") > 40
+    for end in ("from", "to"):
+        assert abs(page.range()[end] - zoomed[end]) <= 10
     page.press("0")
-    eventually(lambda: page.range() != zoomed)
+    eventually(lambda: page.view("view.chart.timeScale().getVisibleLogicalRange().from") < 1)
+    page.resize(1280, 700)
     assert page.complaints() == []
     assert page.hosts() == {"127.0.0.1"}
+
+
+def test_keyboard_alone_chooses_a_symbol_and_a_range_and_zooms(page: Page, address: str) -> None:
+    page.driver.get(address)
+    eventually(lambda: page.chart().startswith("Price of AAPL") and page.row("AAPL"))
+    opacity = "return getComputedStyle(document.querySelector('.stElementToolbar')).opacity"
+
+    def tab_to(name: str) -> None:
+        eventually(lambda: page.press(Keys.TAB) or name in page.focused())
+
+    assert page.run(opacity) == "0"
+    tab_to("Clear selection: Watchlist")
+    assert page.run(opacity) == "1"
+    tab_to("data-grid-canvas")
+    page.press(Keys.ARROW_DOWN)
+    eventually(lambda: page.chart().startswith("Price of ^GSPC, 1 h"))
+    tab_to("15 min")
+    page.press(Keys.SPACE)
+    eventually(lambda: page.chart().startswith("Price of ^GSPC, 15 min"))
+    tab_to("Price of ^GSPC")
+    whole = settled(page.range)
+    page.press("+")
+    eventually(lambda: page.range()["from"] > whole["from"])
+
+
+def test_narrow_window_shows_what_it_has_room_for_and_an_empty_chart_is_a_box(
+    page: Page, address: str
+) -> None:
+
+    def height_of(key: str) -> int:
+        return page.run(f"return document.querySelector('.st-key-{key}').offsetHeight")
+
+    page.driver.get(f"{address}/?symbol=AAPL&with=EMPTY")
+    eventually(lambda: page.row("AAPL")[8:] and page.chart())
+    heights = [height_of("chart")]
+    page.resize(390, 700)
+    eventually(lambda: len(page.row("AAPL")) == 5)
+    tops = page.run(
+        "return [...document.querySelectorAll('.st-key-choices [data-testid=stButtonGroup]')]"
+        ".map(e => e.getBoundingClientRect()).map(r => [r.top, r.right])"
+    )
+    assert tops[0][0] == tops[1][0]
+    assert tops[1][1] <= 390
+    widths = "[...document.querySelectorAll('.dvn-scroller')].map(e => e.scrollWidth - e.clientWidth)"
+    eventually(lambda: page.run(f"return {widths}[1]") <= 0)  # the alerts lie within their card
+    heights.append(height_of("chart"))
+    page.resize(1280, 700)
+    eventually(lambda: len(page.row("AAPL")) == 9)
+
+    page.driver.get(f"{address}/?symbol=EMPTY&with=EMPTY")
+    eventually(lambda: "Add it to STOCK_SYMBOLS" in page.text(".st-key-empty"))
+    assert height_of("empty") == heights[0]
+    page.resize(390, 700)
+    eventually(lambda: height_of("empty") == heights[1])
+    page.resize(1280, 700)
 
 
 def expected_candles(ticks: pd.DataFrame, seconds: int) -> pd.DataFrame:
@@ -250,8 +319,8 @@ def test_page_without_tables_says_so_and_recovers_by_itself(page: Page, tables: 
     assert "scripts/setup.sh" in page.text("[data-testid=stAlert]")
 
     tables.dynamodb.create_table(**rendered("scripts/resources/ticks_table.json", SETTINGS))
-    eventually(lambda: "No ticks yet" in page.text("[data-testid=stAlert]"))
-    eventually(lambda: "python stream_stock_data.py" in page.text("[data-testid=stAlert]"))
+    eventually(lambda: "No ticks yet" in page.text(".st-key-empty"))
+    eventually(lambda: "python stream_stock_data.py --source simulated" in page.text(".st-key-empty"))
     tables.put_ticks("AAPL", [77.0], newest=datetime.now(UTC), source="simulated")
     eventually(lambda: page.row("AAPL")[1:2] == ["77"])
     eventually(lambda: page.text("[data-testid=stAlert]") == "")

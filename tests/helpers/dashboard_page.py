@@ -20,6 +20,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from dashboard_parts.feed import REFRESH_SECONDS
 from helpers.checkout import ROOT, rendered
 from helpers.emulator import ACCOUNT_ID, aws_environment, free_port
 from stream_stock_data import build_tick, format_timestamp
@@ -104,12 +105,24 @@ def attribute(value: Any) -> dict[str, Any]:
     return {"N": str(value)}
 
 
+# As `streamlit run dashboard.py`, with another time between two refreshes.
+SERVE = """
+import sys
+from streamlit.web.cli import main
+from dashboard_parts import feed
+feed.REFRESH_SECONDS = float(sys.argv.pop(1))
+main()
+"""
+
+
 @contextmanager
-def dashboard(directory: Path, endpoint: str, **settings: str) -> Iterator[str]:
+def dashboard(
+    directory: Path, endpoint: str, *, refresh_seconds: float = REFRESH_SECONDS, **settings: str
+) -> Iterator[str]:
     """Run the page's server and yield its address."""
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py", "--server.port", str(port)]
-    command += ["--server.headless", "true", "--server.fileWatcherType", "none"]
+    command = [sys.executable, "-c", SERVE, str(refresh_seconds), "run", "dashboard.py"]
+    command += ["--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
     with (directory / "dashboard.log").open("w") as log:
         server = subprocess.Popen(
             command, cwd=ROOT, env=aws_environment(endpoint) | settings, stdout=log, stderr=subprocess.STDOUT
@@ -158,10 +171,8 @@ class Page:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.resize(width, height)
+        self.choose_theme("dark" if dark else "light")
         self.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": zone})
 
     def run(self, script: str, *arguments: Any) -> Any:
@@ -174,6 +185,22 @@ class Page:
             "return t ? [...t.querySelectorAll('tbody [role=row]')].map("
             "r => [...r.querySelectorAll('[role=gridcell]')].map(c => c.textContent)) : []",
             number,
+        )
+
+    def resize(self, width: int, height: int) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def choose_theme(self, name: str) -> None:
+        scheme = {"name": "prefers-color-scheme", "value": name}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def focused(self) -> str:
+        """What has the focus, for a screen reader."""
+        return self.run(
+            "let e = document.activeElement;"
+            "while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;"
+            "return e.ariaLabel ?? e.dataset.testid ?? e.textContent"
         )
 
     def row(self, symbol: str) -> list[str]:
