@@ -20,7 +20,6 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from dashboard_parts.feed import REFRESH_SECONDS
 from helpers.checkout import ROOT, rendered
 from helpers.emulator import ACCOUNT_ID, aws_environment, free_port
 from stream_stock_data import build_tick, format_timestamp
@@ -117,15 +116,26 @@ main()
 
 @contextmanager
 def dashboard(
-    directory: Path, endpoint: str, *, refresh_seconds: float = REFRESH_SECONDS, **settings: str
+    directory: Path, endpoint: str, *, refresh_seconds: float = 0, folder: Path = ROOT, **settings: str
 ) -> Iterator[str]:
-    """Run the page's server and yield its address."""
+    """Run the page's server and yield its address.
+
+    Args:
+        directory: for its log.
+        refresh_seconds: the time between two refreshes. 0: as the page has it.
+        folder: the project whose page it is.
+    """
     port = free_port()
-    command = [sys.executable, "-c", SERVE, str(refresh_seconds), "run", "dashboard.py"]
-    command += ["--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
+    streamlit = ["-c", SERVE, str(refresh_seconds)] if refresh_seconds else ["-m", "streamlit"]
+    command = [sys.executable, *streamlit, "run", "dashboard.py", "--server.port", str(port)]
+    command += ["--server.headless", "true", "--server.fileWatcherType", "none"]
     with (directory / "dashboard.log").open("w") as log:
         server = subprocess.Popen(
-            command, cwd=ROOT, env=aws_environment(endpoint) | settings, stdout=log, stderr=subprocess.STDOUT
+            command,
+            cwd=folder,
+            env=aws_environment(endpoint) | settings,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
         try:
             address = f"http://127.0.0.1:{port}"
