@@ -74,8 +74,8 @@ function withGaps(rows, seconds) {
 }
 
 function marksOf(row, colours) {
-  return Object.entries(MARKS).filter(([kind]) => row.signals?.[kind]).map(([kind, [shape, colour, side]]) => {
-    const count = row.signals[kind];
+  return Object.entries(MARKS).filter(([kind]) => row[kind]).map(([kind, [shape, colour, side]]) => {
+    const count = row[kind];
     const price = side === "above" ? row.top : row.bottom;
     const isWhole = price === (side === "above" ? row.high : row.low); // else its wick is cut: mark the cut
     const position = isWhole ? `${side}Bar` : side === "above" ? "atPriceTop" : "atPriceBottom";

@@ -28,6 +28,7 @@ draw_candles = st.components.v2.component(
     css=STYLE,
     js=(Path(__file__).parent / "chart.js").read_text(encoding="utf-8"),
 )
+ROW = ("open", "high", "low", "close", "top", "bottom", "volume", "alerts", *SIGNALS)
 
 
 class Range(NamedTuple):
@@ -95,17 +96,8 @@ def chart_data(
     rows = []
     for candle in candles:
         row = {"time": round(candle["t"] / 1000 + offset)}
-        if candle["wick_high"] != candle["high"]:
-            row["top"] = candle["wick_high"]
-        if candle["wick_low"] != candle["low"]:
-            row["bottom"] = candle["wick_low"]
-        row |= {
-            key: candle[key] for key in ("open", "high", "low", "close", "volume", "alerts") if key in candle
-        }
-        row |= {key: float(f"{candle[key]:.9g}") for key in ("short", "long") if key in candle}
-        if signals := {signal: candle[signal] for signal in SIGNALS if signal in candle}:
-            row["signals"] = signals
-        rows.append(row)
+        row |= {key: candle[key] for key in ROW if key in candle}
+        rows.append(row | {key: float(f"{candle[key]:.9g}") for key in ("short", "long") if key in candle})
     day = {"year": "numeric", "month": "short", "day": "numeric"}
     time = {"weekday": "short", "hour": "2-digit", "minute": "2-digit", "second": "2-digit"}
     time |= {"hourCycle": "h23"}

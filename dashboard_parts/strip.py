@@ -38,6 +38,7 @@ STYLE = """
   opacity: 1; pointer-events: auto; }
 .st-key-empty { min-height: 442px; } /* as the chart */
 @media (max-width: 600px) {
+  .strip { padding-right: 1rem; } /* the menu is there */
   .st-key-choices { flex-wrap: nowrap; gap: .4rem; }
   .st-key-choices button { padding: .2rem .4rem; font-size: .8rem; }
   .st-key-empty { min-height: 483px; }

@@ -164,11 +164,11 @@ def is_anomaly_id(alert_id: str) -> bool:
 
 
 def has_anomaly_today(series: Series) -> bool:
-    """Whether the day of the newest tick, at its exchange, has an anomaly."""
-    return bool(series.newest.get("anomaly")) or any(
-        is_anomaly_id(alert_id) and alert_id[:10] == anomaly_id(series.newest)[:10]
-        for alert_id in list(series.alerts)
-    )
+    """Whether the newest tick's day, at its exchange, has an anomaly. A replayed bar is a day of its own."""
+    if series.newest.get("anomaly") or "replayed_from" in series.newest:
+        return bool(series.newest.get("anomaly"))
+    day = anomaly_id(series.newest)[:10]
+    return any(is_anomaly_id(alert_id) and alert_id.startswith(day) for alert_id in list(series.alerts))
 
 
 def averages(ticks: Sequence[Tick], *, short: int, long: int) -> tuple[Decimal, Decimal, str] | None:
@@ -307,7 +307,7 @@ def signal_text(alert: dict[str, Any]) -> str:
 
 
 def limit_wicks(candles: list[dict[str, Any]]) -> None:
-    """Set the ends at which the wicks are drawn, so that the price scale shows all bodies.
+    """Cut the wicks that the price scale does not show, with "top" and "bottom". It shows all bodies.
 
     The scale leaves out the wildest twelfth of the wicks: one shock would flatten everything else.
     """
@@ -320,7 +320,10 @@ def limit_wicks(candles: list[dict[str, Any]]) -> None:
     ends += [candle[name] for candle in calm for name in ("low", "high")]
     bottom, top = min(ends, default=0), max(ends, default=0)
     for candle in candles:
-        candle["wick_low"], candle["wick_high"] = max(candle["low"], bottom), min(candle["high"], top)
+        if candle["low"] < bottom:
+            candle["bottom"] = bottom
+        if candle["high"] > top:
+            candle["top"] = top
 
 
 def age_text(seconds: float) -> str:

@@ -244,8 +244,9 @@ def test_limit_wicks_shows_all_bodies_but_not_the_wildest_twelfth_of_the_wicks()
 
     ticks.limit_wicks(candles)
 
-    assert {candle["wick_low"] for candle in candles} == {99.5}
-    assert [candle["wick_high"] for candle in candles] == [101.5] * 23 + [103]
+    assert [(candle.get("bottom"), candle.get("top")) for candle in candles] == [(None, None)] * 23 + [
+        (99.5, 103)
+    ]
 
 
 def test_candles_volume_is_never_negative_at_a_new_session_and_whole_in_a_replay():
@@ -761,15 +762,19 @@ def test_how_to_fill_names_what_works_there(settings, monkeypatch, endpoint, sou
     assert ("python stream_stock_data.py" in said) == is_command
 
 
-def test_page_marks_the_trend_of_a_symbol_while_its_newest_day_has_an_anomaly(page, tables):
+def test_page_marks_the_trend_of_a_symbol_while_its_newest_day_has_an_anomaly(page, tables, monkeypatch):
     now = datetime.now(UTC)
     before = format_timestamp(now - timedelta(days=2))
-    tables.put_ticks("AAPL", [100.0] * 20, newest=now)
-    tables.put_ticks("MSFT", [100.0] * 20, newest=now)
-    tables.put_alert("AAPL", format_timestamp(now), "ANOMALY", "120")
-    tables.put_alert("MSFT", before, "ANOMALY", "120")
+    monkeypatch.setenv("STOCK_SYMBOLS", "TODAY,BEFORE,REPLAY")
+    for symbol, at, more in (
+        ("TODAY", format_timestamp(now), {}),
+        ("BEFORE", before, {}),
+        ("REPLAY", format_timestamp(now), {"replayed_from": "2012-03-01"}),  # of another bar
+    ):
+        tables.put_ticks(symbol, [100.0] * 20, newest=now, **more)
+        tables.put_alert(symbol, at, "ANOMALY", "120")
     run(page)
-    assert list(watchlist(page)["Trend"]) == ["▬ flat ◆", "▬ flat"]
+    assert list(watchlist(page)["Trend"]) == ["▬ flat ◆", "▬ flat", "▬ flat"]
 
 
 def test_page_without_new_ticks_says_so(page, tables):
