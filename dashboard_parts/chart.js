@@ -56,11 +56,12 @@ function setRows(view, data) {
   const rows = withGaps(data.rows.map((row) => ({ top: row.high, bottom: row.low, ...row })), data.seconds);
   const known = view.rows.map((row) => JSON.stringify(row));
   view.rows = view.rows.filter((row) => row.time < rows[0].time).concat(rows);
-  const first = view.rows.findIndex((row, place) => JSON.stringify(row) !== known[place]);
-  const isAtEnd = known.length > 0 && first >= known.length - 1;
+  const changed = known.findIndex((row, place) => row !== JSON.stringify(view.rows[place]));
+  const first = changed < 0 ? known.length : changed; // of the changed and new rows
+  const isUpdate = known.length && first >= known.length - 1 && view.rows.length >= known.length && !isRestyled;
   for (const { series, point } of view.layers) {
-    if (isRestyled || (first >= 0 && !isAtEnd)) series.setData(view.rows.map(point));
-    else if (isAtEnd) for (const row of view.rows.slice(first)) series.update(point(row));
+    if (isUpdate) for (const row of view.rows.slice(first)) series.update(point(row));
+    else series.setData(view.rows.map(point));
   }
 }
 

@@ -305,6 +305,21 @@ def test_chart_holds_the_candles_and_averages_that_pandas_makes_of_the_same_tick
     assert page.complaints() == []
 
 
+def test_chart_of_a_replay_that_begins_again_follows_it(page: Page, tables: Tables, address: str) -> None:
+    def replay(days: range) -> None:
+        for day in days:
+            tables.put_ticks("AGAIN", [100.0 + day], source="replay", replayed_from=f"2012-03-{day:02}")
+
+    replay(range(1, 9))
+    page.driver.get(f"{address}/?symbol=AGAIN&with=AGAIN")
+    eventually(lambda: page.view("view.price.data().length") == 8)
+    replay(range(1, 3))
+    eventually(lambda: page.view("view.price.data().length") == 2)
+    replay(range(3, 4))
+    eventually(lambda: page.view("view.price.data().length") == 3)
+    assert page.complaints() == []
+
+
 def test_page_opened_with_symbols_in_its_address_shows_them(page: Page, address: str) -> None:
     page.driver.get(f"{address}/?symbol=BRK-B&with=TSLA")
     eventually(lambda: page.text("h2").startswith("BRK-B"))
