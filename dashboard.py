@@ -97,10 +97,11 @@ def draw_chart(feed: Feed, symbol: str, watched: Sequence[str], colours: dict[st
     """
     short, long = feed.settings.short, feed.settings.long
     options = {"required": True, "bind": "query-params", "label_visibility": "collapsed"}
-    with st.container(horizontal=True, vertical_alignment="center", key="choices"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         draw_heading(symbol)
-        name = st.segmented_control("Range", list(RANGES), default="1 h", key="range", **options)
-        look = st.segmented_control("Look", ["Candles", "Line"], default="Candles", key="look", **options)
+        with st.container(horizontal=True, width="content", key="choices"):
+            name = st.segmented_control("Range", list(RANGES), default="1 h", key="range", **options)
+            look = st.segmented_control("Look", ["Candles", "Line"], default="Candles", key="look", **options)
     series = feed.series(symbol)
     if not series.ticks:
         middle = {"horizontal_alignment": "center", "vertical_alignment": "center"}
