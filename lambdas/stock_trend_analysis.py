@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Context, Decimal, localcontext
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import boto3
@@ -46,6 +46,16 @@ EXACT, STORABLE = Context(prec=500), Context(prec=38)  # for any sum of DynamoDB
 TIMESTAMP = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 THROTTLED = ("ProvisionedThroughput", "RequestLimit", "Throttl")  # the beginnings of error codes
 
+N, SYMBOL = r"(?:[2-9]|[1-9]\d|1\d\d|200)(?!\w)", r"[A-Za-z0-9^][A-Za-z0-9.=^&_-]{0,31}"
+SIDES = "price, change_percent, volume, smaN, moveN or rsiN, with N from 2 to 200"
+RULE_PARTS = {  # in their order: how each looks, and the words for it
+    rf"\*|{SYMBOL}(?:\s*,\s*{SYMBOL})*": "symbols, such as * or AAPL,MSFT",
+    rf"(?:price|change_percent|volume)(?!\w)|(?:sma|move|rsi){N}": f"after the symbols, {SIDES}",
+    "[<>]": "> or <",
+    rf"-?\d{{1,20}}(?:\.\d{{1,20}})?(?!\w)|sma{N}": "a number, or smaN with N from 2 to 200",
+    "$": "the end of the rule",
+}
+
 logger = logging.getLogger()
 logger.setLevel(logging.INFO)
 config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2, read_timeout=5)
@@ -64,6 +74,42 @@ def read_page(response_dict: dict[str, Any], customized_response_dict: dict[str,
 
 
 dynamodb.meta.events.register("before-parse.dynamodb.Query", read_page)
+
+
+class Rule(NamedTuple):
+    """A rule of ALERT_RULES, such as AAPL,MSFT price > sma50: it tells when it comes to hold."""
+
+    text: str  # AAPL,MSFTprice>sma50, as in alert_id
+    words: str  # price > sma50
+    symbols: frozenset[str]  # {"*"}: every symbol
+    left: tuple[str, int]  # ("price", 0); ("sma", 50)
+    operator: str
+    right: tuple[str, int | Decimal]  # ("sma", 50); ("", Decimal(300))
+
+
+def parse_rules(text: str) -> list[Rule]:
+    """The rules in a text, with semicolons between them. ValueError shows which one is wrong, and where."""
+    rules: dict[tuple, Rule] = {}
+    for line in filter(None, map(str.strip, text.split(";"))):
+        parts, at = [], 0
+        for pattern, expected in RULE_PARTS.items():
+            if not (found := re.compile(rf"({pattern})\s*", re.ASCII).match(line, at)):
+                raise ValueError(f"ALERT_RULES: expected {expected}:\n{line}\n{' ' * at}^")
+            parts, at = [*parts, found[1]], found.end()
+        symbols = frozenset(re.split(r"\s*,\s*", parts[0].upper()))
+        sides = [re.fullmatch("([a-z_]*)(.*)", part).groups() for part in (parts[1], parts[3])]
+        left, right = ((name, int(number or 0) if name else Decimal(number)) for name, number in sides)
+        rule = Rule("".join(line.split()), " ".join(parts[1:4]), symbols, left, parts[2], right)
+        if rules.setdefault(rule[2:], rule) is not rule:
+            raise ValueError(f"ALERT_RULES: this rule stands there twice: {line}")
+        if len(rule.text) > 900:  # it is a part of a key, which may have 1,024 bytes
+            raise ValueError(f"ALERT_RULES: more than 900 characters: {line}")
+    if len(rules) > 100:
+        raise ValueError(f"ALERT_RULES: {len(rules)} rules, but 100 are the most")
+    return list(rules.values())
+
+
+RULES = parse_rules(os.environ.get("ALERT_RULES") or "")
 
 
 def is_tick(item: dict[str, dict]) -> bool:
