@@ -38,4 +38,4 @@ done
 set -- ${arguments[@]+"${arguments[@]}"}
 unset argument arguments
 
-require_lib core/{messages,parallel,errors,calls,render,env_file,settings,prices,stack,session}
+require_lib core/{messages,parallel,errors,calls,render,env_file,checks,settings,prices,stack,session}

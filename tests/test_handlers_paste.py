@@ -131,9 +131,9 @@ def test_events_are_what_producer_and_handler_make_today(aws_credentials, monkey
     assert files == make_events()
 
 
-@pytest.mark.parametrize("name", ["process_stock_data", "stock_trend_analysis"])
-def test_handlers_stay_short_enough_to_paste_and_read(name):
-    assert len((ROOT / f"lambdas/{name}.py").read_text().splitlines()) <= 300
+@pytest.mark.parametrize(("name", "lines"), [("process_stock_data", 300), ("stock_trend_analysis", 400)])
+def test_handlers_stay_short_enough_to_paste_and_read(name, lines):
+    assert len((ROOT / f"lambdas/{name}.py").read_text().splitlines()) <= lines
 
 
 def test_handlers_that_need_the_same_function_have_the_same_one():

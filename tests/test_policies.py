@@ -192,6 +192,7 @@ def test_function_gets_every_variable_that_its_handler_reads(name):
     code = (ROOT / "lambdas" / f"{name}.py").read_text()
     names = {"TABLE_NAME", "ALERTS_TABLE_NAME", "BUCKET_NAME", "SNS_TOPIC_ARN", "SMA_SHORT", "SMA_LONG"}
     names |= {"ANOMALY_PERCENT", "ALERT_MAX_AGE_MINUTES", "ALERT_COOLDOWN_MINUTES", "RETENTION_DAYS"}
+    names |= {"ALERT_DIGEST_ABOVE", "ALERT_RULES"}
     read = set(re.findall(r'"([A-Z_]+)"', code)) & names
     definition = json.loads((ROOT / "scripts" / "resources" / f"{name}.json").read_text())
     variables = definition["Environment"]["Variables"]

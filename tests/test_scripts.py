@@ -414,6 +414,9 @@ def test_stream_and_bucket_that_were_left_untagged_are_cleaned_up(project):
         ("ALERT_EMAIL", "nobody", "e-mail"),
         ("ALERT_PHONE", "0555", "+15551234567"),
         ("ALERT_PHONE_SIGNALS", "ANOMALY,SALE", "BUY"),
+        ("ALERT_DIGEST_ABOVE", "many", "whole number"),
+        ("ALERT_RULES", 'AAPL "price" > 3', "quotes"),
+        ("ALERT_RULES", "AAPL price > 3\\", "backslashes"),
         ("AWS_REGION", "US East", "us-east-1"),
         ("PERMISSIONS_BOUNDARY", "boundary", "ARN of a policy"),
     ],
@@ -548,7 +551,7 @@ def test_defaults_are_those_of_the_example(offline):
         k: v for k, v in offline.environment.items() if k not in ("AWS_REGION", "AWS_DEFAULT_REGION")
     }
     output = subprocess.run(["bash", "-euc", show], env=environment, capture_output=True, text=True)
-    assert len(names) == 20
+    assert len(names) == 24
     assert dict(zip(names, output.stdout.splitlines(), strict=True)) == {
         name: example[name] for name in names
     }

@@ -29,6 +29,7 @@ from stream_stock_data import format_timestamp
 
 START = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)  # 09:30 in New York
 SUCCESS = {"batchItemFailures": []}
+PEOPLE, MACHINES = ("all", "digest"), ("all", "each")  # the audiences that their subscriptions filter on
 
 
 def make_item(
@@ -76,8 +77,20 @@ def statuses(table: Table) -> dict[str, str]:
 
 
 def published(topic: Topic) -> list[str]:
-    """The alert_ids of the messages since the last call."""
-    return sorted(json.loads(envelope["Message"])["alert_id"] for envelope in topic.messages())
+    """The alert_ids of the messages to machines since the last call."""
+    envelopes = [
+        each for each in topic.messages() if each["MessageAttributes"]["audience"]["Value"] != "digest"
+    ]
+    return sorted(json.loads(envelope["Message"])["alert_id"] for envelope in envelopes)
+
+
+def heard(messages: list[dict], *audiences: str) -> list[dict]:
+    """What those get who filter on these audiences: the alerts, or digests, as machines read them."""
+    return [
+        json.loads(json.loads(message["Message"])["sqs"])
+        for message in messages
+        if message["MessageAttributes"]["audience"]["StringValue"] in audiences
+    ]
 
 
 @pytest.fixture
@@ -150,6 +163,7 @@ def test_lambda_handler_message_reads_well_everywhere(
     assert {name: each["StringValue"] for name, each in message["MessageAttributes"].items()} == {
         "symbol": "AAPL",
         "signal": "BUY",
+        "audience": "all",
     }
 
 
@@ -243,7 +257,7 @@ def test_lambda_handler_crossovers_of_1000_series_equal_the_reference(
         deliver_in_batches(handler, table, items, rng)
         expected = expected_ids(prices, items)
         assert {key[1] for key in table.alerts} == set(expected), f"seed {seed}"
-        ids = [json.loads(json.loads(each["Message"])["sqs"])["alert_id"] for each in table.messages]
+        ids = [alert["alert_id"] for alert in heard(table.messages, *MACHINES)]
         assert sorted(ids) == sorted(expected), f"seed {seed}"
         total += len(expected)
     assert total > 500
@@ -691,7 +705,7 @@ def test_lambda_handler_anomalies_of_random_days_are_told_once_by_their_first_li
         clock.move_to(START)
         items = random_day(rng)
         repeats = deliver_under_failures(handler, table, items, rng=rng, sleep=clock.shift)
-        messages = [json.loads(json.loads(message["Message"])["sqs"]) for message in table.messages]
+        messages = heard(table.messages, *MACHINES)
         expected, expected_messages = {}, set()
         for item in items:
             change = float(item["change_percent"]["N"])
@@ -989,7 +1003,10 @@ def test_lambda_handler_under_any_schedule_alerts_each_signal_at_least_once(
     alerts = {
         (item["symbol"]["S"], item["alert_id"]["S"]): item["status"]["S"] for item in alerts_table.items()
     }
-    messages = [json.loads(envelope["Message"]) for envelope in topic.messages()]
+    envelopes = [
+        each for each in topic.messages() if each["MessageAttributes"]["audience"]["Value"] != "digest"
+    ]
+    messages = [json.loads(envelope["Message"]) for envelope in envelopes]
     sent = [(message["symbol"], message["alert_id"]) for message in messages]
     assert set(alerts) == expected
     assert set(alerts.values()) <= {"sent", "historical"}
@@ -1007,11 +1024,12 @@ def test_lambda_handler_makes_one_query_a_symbol_and_three_calls_an_alert(
     stock_trend_analysis, ticks_table, now, faults
 ):
     symbols = ["AAPL", "MSFT", "IBM"]
-    items = [item for symbol in symbols for item in make_series(UP_DOWN_UP + [200] * 100, symbol)]
+    items = [item for symbol in symbols for item in make_series(UP_DOWN_UP[:23] + [101] * 100, symbol)]
     put_all(ticks_table, items)
     faults.calls.clear()
     invoke(stock_trend_analysis, items)
-    count = len(crossings(UP_DOWN_UP + [200] * 100)) * 3
+    count = len(crossings(UP_DOWN_UP[:23] + [101] * 100)) * 3
+    assert count == 3
     assert faults.calls == {"Query": 3, "PutItem": count, "Publish": count, "UpdateItem": count}
 
 

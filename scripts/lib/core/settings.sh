@@ -3,8 +3,9 @@
 
 # What the scripts read. The producer has STATE_DIR too.
 SETTINGS=(AWS_REGION STOCK_SYMBOLS DELAY_SECONDS STREAM_NAME STREAM_MODE SHARD_COUNT TABLE_NAME ALERTS_TABLE_NAME
-  BUCKET_NAME TOPIC_NAME ALERT_EMAIL ALERT_PHONE ALERT_PHONE_SIGNALS SMA_SHORT SMA_LONG ANOMALY_PERCENT ALERT_MAX_AGE_MINUTES ALERT_COOLDOWN_MINUTES
-  BATCH_WINDOW_SECONDS RETENTION_DAYS PERMISSIONS_BOUNDARY HEARTBEAT_URL)
+  BUCKET_NAME TOPIC_NAME ALERT_EMAIL ALERT_PHONE ALERT_PHONE_SIGNALS SMA_SHORT SMA_LONG ANOMALY_PERCENT
+  ALERT_MAX_AGE_MINUTES ALERT_COOLDOWN_MINUTES ALERT_DIGEST_ABOVE ALERT_RULES BATCH_WINDOW_SECONDS RETENTION_DAYS
+  PERMISSIONS_BOUNDARY HEARTBEAT_URL)
 
 # The only place of the defaults (.env.example shows them, and a test compares). Exports what the AWS CLI reads.
 load_settings() {
@@ -30,6 +31,8 @@ load_settings() {
   ANOMALY_PERCENT=${ANOMALY_PERCENT:-5}
   ALERT_MAX_AGE_MINUTES=${ALERT_MAX_AGE_MINUTES:-15}
   ALERT_COOLDOWN_MINUTES=${ALERT_COOLDOWN_MINUTES:-0}
+  ALERT_DIGEST_ABOVE=${ALERT_DIGEST_ABOVE:-5}
+  ALERT_RULES=${ALERT_RULES:-}
   BATCH_WINDOW_SECONDS=${BATCH_WINDOW_SECONDS:-1}
   RETENTION_DAYS=${RETENTION_DAYS:-30}
   PERMISSIONS_BOUNDARY=${PERMISSIONS_BOUNDARY:-}
@@ -42,9 +45,10 @@ load_settings() {
   check_settings
 }
 
+# shellcheck disable=SC2034 # core/checks.sh reads bad_settings
 check_settings() {
-  bad_settings=''
-  local number='^(0|[1-9][0-9]{0,5})$' count='^[1-9][0-9]{0,4}$' signals='(ANOMALY|BUY|SELL)'
+  bad_settings='' # complain sets it
+  local number='^(0|[1-9][0-9]{0,5})$' count='^[1-9][0-9]{0,4}$' signals='(ANOMALY|BUY|SELL|RULE)'
   local symbol='[A-Za-z0-9^][A-Za-z0-9.=^&_-]{0,31}'
   check_setting AWS_REGION '^[a-z]{2}(-[a-z]+)+-[0-9]$' 'a region, such as us-east-1'
   check_setting STREAM_NAME '^[A-Za-z0-9_.-]{1,128}$' 'letters, digits, _ . - (up to 128)'
@@ -56,12 +60,14 @@ check_settings() {
   check_setting TOPIC_NAME '^[A-Za-z0-9_-]{1,256}$' 'letters, digits, _ - (up to 256)'
   check_setting ALERT_EMAIL '^([^[:space:]@]+@[^[:space:]@]+[.][^[:space:]@]+)?$' 'an e-mail address, or empty'
   check_setting ALERT_PHONE '^([+][1-9][0-9]{6,14})?$' 'a number such as +15551234567, or empty'
-  check_setting ALERT_PHONE_SIGNALS "^$signals(,$signals)*\$" 'ANOMALY, BUY, SELL, comma-separated, without spaces'
+  check_setting ALERT_PHONE_SIGNALS "^$signals(,$signals)*\$" 'ANOMALY, BUY, SELL, RULE, comma-separated, without spaces'
   check_setting SMA_SHORT "$count" 'a whole number from 1'
   check_setting SMA_LONG "$count" 'a whole number from 2'
   check_setting ANOMALY_PERCENT '^[0-9]{1,4}([.][0-9]{1,4})?$' 'a number of percent'
   check_setting ALERT_MAX_AGE_MINUTES "$number" 'a whole number of minutes'
   check_setting ALERT_COOLDOWN_MINUTES "$number" 'a whole number of minutes'
+  check_setting ALERT_DIGEST_ABOVE "$number" 'a whole number of alerts'
+  check_setting ALERT_RULES '^[^"\\[:cntrl:]]*$' 'rules such as AAPL price > 300, without quotes and backslashes'
   # AWS takes 0 only for batches of up to 10 records, and the mappings ask for 500:
   # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
   check_setting BATCH_WINDOW_SECONDS '^([1-9]|[1-9][0-9]|[12][0-9][0-9]|300)$' 'a whole number of seconds from 1 to 300'
@@ -78,23 +84,3 @@ check_settings() {
   refuse_bad_settings
   ((SMA_SHORT < SMA_LONG)) || die "SMA_SHORT ($SMA_SHORT) has to be smaller than SMA_LONG ($SMA_LONG)"
 }
-
-# check_setting NAME PATTERN WORDS: WORDS say what PATTERN allows. The locale C compares byte by byte, so that an invisible character
-# does not match, and is shown as an escape.
-check_setting() {
-  local LC_ALL=C hint=''
-  [[ ${!1} =~ $2 ]] && return
-  case ${!1} in
-    *[![:print:]]*) hint=', but it holds something invisible, or a letter that is not plain' ;;
-    *' '*) hint=', but it holds a space' ;;
-  esac
-  complain "$1=$(printf '%q' "${!1}"): expected $3$hint"
-}
-
-# The run goes on, so that one run names everything that is wrong; refuse_bad_settings ends it.
-complain() {
-  printf 'error: %s\n' "$*" >&2
-  bad_settings=1
-}
-
-refuse_bad_settings() { [[ -z $bad_settings ]] || exit 1; }
