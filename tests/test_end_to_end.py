@@ -105,7 +105,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, quick_cli: Path) -> Iterator
             ],
         }
         sqs.set_queue_attributes(QueueUrl=stack.queue_url, Attributes={"Policy": json.dumps(policy)})
-        stack.client("sns").subscribe(TopicArn=TOPIC_ARN, Protocol="sqs", Endpoint=queue_arn)
+        machines = {"FilterPolicy": json.dumps({"audience": ["all", "each"]})}
+        stack.client("sns").subscribe(
+            TopicArn=TOPIC_ARN, Protocol="sqs", Endpoint=queue_arn, Attributes=machines
+        )
         yield stack
 
 

@@ -82,8 +82,10 @@ class Queue:
         }
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         self._client.set_queue_attributes(QueueUrl=self._url, Attributes={"Policy": policy})
+        one_by_one = json.dumps({"audience": ["all", "each"]})  # without the digests that people get
+        settings = {"RawMessageDelivery": "true", "FilterPolicy": one_by_one}
         boto3.client("sns", config=CONFIG).subscribe(
-            TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"}
+            TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=settings
         )
 
     def receive(self) -> Iterator[dict[str, Any]]:
