@@ -131,7 +131,9 @@ def test_events_are_what_producer_and_handler_make_today(aws_credentials, monkey
     assert files == make_events()
 
 
-@pytest.mark.parametrize(("name", "lines"), [("process_stock_data", 300), ("stock_trend_analysis", 400)])
+@pytest.mark.parametrize(
+    ("name", "lines"), [("process_stock_data", 300), ("stock_trend_analysis", 400), ("forward_alerts", 200)]
+)
 def test_handlers_stay_short_enough_to_paste_and_read(name, lines):
     assert len((ROOT / f"lambdas/{name}.py").read_text().splitlines()) <= lines
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +17,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from helpers.chats import Chats
 from helpers.checkout import as_list, load_module, rendered
 from helpers.emulator import ACCOUNT_ID, aws_environment, ministack
 
@@ -26,9 +30,10 @@ SETTINGS = {
     "TABLE_NAME": "stock-market-data",
     "ALERTS_TABLE_NAME": "stock-trend-alerts",
     "BUCKET_NAME": "stock-market-data-bucket",
+    "ADDRESSES_PARAMETER": "/stock-market-streaming/alert-addresses",
     "SNS_TOPIC_ARN": f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:Stock_Trend_Alerts",
 }
-HANDLERS = ("process_stock_data", "stock_trend_analysis")
+HANDLERS = ("process_stock_data", "stock_trend_analysis", "forward_alerts")
 
 
 def own_permissions() -> list[tuple[str, str, str, str]]:
@@ -62,14 +67,35 @@ def without(policy: dict[str, Any], sid: str, action: str, resource: str) -> dic
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A MiniStack with tables, bucket and topic; neither functions nor mappings."""
+def chats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chats]:
+    """A web hook that takes alerts, and one that fails."""
+    with Chats(tmp_path_factory.mktemp("chats")) as chats:
+        chats.answers["/bad"] = [500]
+        yield chats
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory, chats: Chats) -> Iterator[str]:
+    """A MiniStack with tables, bucket, topic and addresses; no mappings, and a function that does nothing."""
     with ministack(tmp_path_factory.mktemp("permissions")) as url:
         root = root_session(url)
         for table in ("ticks_table", "alerts_table"):
             root("dynamodb").create_table(**rendered(f"scripts/resources/{table}.json", SETTINGS))
         root("s3").create_bucket(Bucket=SETTINGS["BUCKET_NAME"])
         root("sns").create_topic(Name="Stock_Trend_Alerts")
+        addresses = [
+            {"id": "good", "kind": "webhook", "url": f"{chats.base}/good"},
+            {"id": "bad", "kind": "webhook", "url": f"{chats.base}/bad"},
+        ]
+        name = SETTINGS["ADDRESSES_PARAMETER"]
+        root("ssm").put_parameter(Name=name, Type="SecureString", Value=json.dumps(addresses))
+        definition = rendered("scripts/resources/forward_alerts.json", SETTINGS)
+        trust = json.dumps(rendered("scripts/policies/lambda_trust.json", SETTINGS))
+        root("iam").create_role(RoleName="ForwardAlertsRole", AssumeRolePolicyDocument=trust)
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            archive.writestr("lambda_function.py", "def lambda_handler(event, context): pass")
+        root("lambda").create_function(**definition, Code={"ZipFile": code.getvalue()})
         yield url
 
 
@@ -79,7 +105,9 @@ def root_session(endpoint: str) -> Callable[[str], Any]:
 
 
 @pytest.fixture
-def call_as(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, Any], str], Any]:
+def call_as(
+    endpoint: str, chats: Chats, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, dict[str, Any], str], Any]:
     """call_as(handler, policy, symbol): call the handler as a role that has the policy."""
 
     def call(handler: str, policy: dict[str, Any], symbol: str) -> Any:
@@ -106,8 +134,9 @@ def call_as(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, di
             }
         ).items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SSL_CERT_FILE", str(chats.certificates))
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-        return load_module(f"lambdas/{handler}.py").lambda_handler(event, None)
+        return load_module(f"lambdas/{handler}.py").lambda_handler(event, CONTEXT)
 
     return call
 
@@ -152,7 +181,21 @@ def table_event(root: Callable[[str], Any], symbol: str) -> dict[str, Any]:
     return {"Records": [{"eventName": "INSERT", "dynamodb": {"SequenceNumber": "1", "NewImage": image}}]}
 
 
-EVENTS = {"process_stock_data": kinesis_event, "stock_trend_analysis": table_event}
+def alert_event(_root: Callable[[str], Any], symbol: str) -> dict[str, Any]:
+    """An alert, which the bad address does not take: the function hands it to itself."""
+    alert = {"symbol": symbol, "timestamp": "2026-11-20T20:00:00.000Z", "message": f"BUY {symbol}"}
+    return {"Records": [{"Sns": {"Message": json.dumps(alert)}}]}
+
+
+EVENTS = {
+    "process_stock_data": kinesis_event,
+    "stock_trend_analysis": table_event,
+    "forward_alerts": alert_event,
+}
+CONTEXT = SimpleNamespace(
+    invoked_function_arn=f"arn:aws:lambda:us-east-1:{ACCOUNT_ID}:function:ForwardAlerts",
+    get_remaining_time_in_millis=lambda: 60_000,
+)
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
@@ -160,7 +203,7 @@ def test_policy_of_the_role_is_enough_for_the_handler(handler: str, call_as: Cal
     answer = call_as(
         handler, rendered(f"scripts/policies/{handler}.json", SETTINGS), f"ENOUGH-{handler[0].upper()}"
     )
-    assert answer == {"batchItemFailures": []}
+    assert answer == ({"done": 1, "later": 1} if handler == "forward_alerts" else {"batchItemFailures": []})
     if handler == "stock_trend_analysis":
         alerts = root_session(endpoint)("dynamodb").scan(TableName=SETTINGS["ALERTS_TABLE_NAME"])["Items"]
         assert {alert["status"]["S"] for alert in alerts if alert["symbol"]["S"] == "ENOUGH-S"} == {"sent"}

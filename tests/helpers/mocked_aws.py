@@ -17,6 +17,7 @@ SETTINGS = {
     "TABLE_NAME": "stock-market-data",
     "ALERTS_TABLE_NAME": "stock-trend-alerts",
     "BUCKET_NAME": "stock-market-data-bucket-123456789012-us-east-1",
+    "ADDRESSES_PARAMETER": "/stock-market-streaming/alert-addresses",
     "SNS_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:Stock_Trend_Alerts",
     "SMA_SHORT": "5",
     "SMA_LONG": "20",
