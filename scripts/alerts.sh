@@ -3,21 +3,26 @@
 #
 # Usage: scripts/alerts.sh list
 #        scripts/alerts.sh subscribe (email ADDRESS | sms NUMBER | sqs QUEUE) [--symbols AAPL,MSFT] [--signals BUY,SELL]
-#        scripts/alerts.sh unsubscribe (email ADDRESS | sms NUMBER | sqs QUEUE)
+#        scripts/alerts.sh subscribe (slack URL | discord URL | telegram CHAT_ID | ntfy URL | webhook URL)
+#        scripts/alerts.sh unsubscribe (email ADDRESS | sms NUMBER | sqs QUEUE | slack ID | discord ID | …)
 #        scripts/alerts.sh test [--symbol TEST] [--signal BUY]
 #
-#   subscribe    --symbols and --signals (BUY, SELL, ANOMALY) limit what the subscriber gets; run it again with other
+#   subscribe    --symbols and --signals (BUY, SELL, ANOMALY, RULE) limit what the subscriber gets; run it again with other
 #                limits, or with none, to change them. Name a queue by its name or ARN: if there is none, it is made, and
-#                scripts/cleanup.sh deletes it. The topic may then send to the queue; each message is the alert as JSON
-#   unsubscribe  a queue itself stays
+#                scripts/cleanup.sh deletes it. The topic may then send to the queue; each message is the alert as JSON.
+#                A chat or web hook has a secret URL: write - in its place to type it, or to read it from standard input.
+#                telegram takes the bot's token from TELEGRAM_TOKEN, or asks for it. The addresses lie encrypted in
+#                an SSM parameter; the function ForwardAlerts, made with the first one, posts the alerts to them
+#   unsubscribe  a queue itself stays. A chat is named by its id, which list shows. The last one takes ForwardAlerts away
 #   test         sends an alert that is marked as a test (a text message costs), and says who gets it,
 #                and who does not and why
 #
+# When many alerts come at once, people get one message that sums them up; who asked for --symbols gets each of theirs.
 # scripts/setup.sh subscribes the address and the number in .env. When you change one there, the old one stays subscribed.
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail
-require_lib state/lookup alerts/{subscribers,recipients}
+require_lib state/lookup resources/audience alerts/{arguments,chats,subscribers,recipients}
 
 main() {
   local command=${1-} protocol='' endpoint='' symbols='' signals=''
@@ -40,49 +45,36 @@ main() {
     [[ -n ${2-} ]] || die "$1 needs a value: see scripts/alerts.sh --help"
     shift 2
   done
-  check_filter "$command" "$symbols" "$signals"
+  check_filter "$command" "$protocol" "$symbols" "$signals"
   symbols=$(tr '[:lower:]' '[:upper:]' <<<"$symbols")
+  [[ ! $command-$protocol =~ ^subscribe-($CHATS)$ ]] || check_chat "$protocol" "$endpoint"
   start_session
   read_tag topic "$TOPIC_NAME" || REPLY=''
   [[ $REPLY == "$PROJECT" ]] || die "there is no topic $TOPIC_NAME of this project yet: run scripts/setup.sh first"
   case $command in
     list) list ;;
     test) send_test "${symbols:-TEST}" "${signals:-BUY}" ;;
-    subscribe)
-      subscribe_alerts "$protocol" "$endpoint" "$(filter_policy "$symbols" "$signals")"
-      list
-      ;;
-    unsubscribe) unsubscribe_alerts "$protocol" "$endpoint" ;;
+    *) "$command" "$protocol" "$endpoint" "$symbols" "$signals" ;;
   esac
 }
 
-# check_endpoint COMMAND PROTOCOL ENDPOINT
-check_endpoint() {
-  local email='^[^[:space:]@]+@[^[:space:]@]+[.][^[:space:]@]+$' sms='^[+][1-9][0-9]{6,14}$' sqs='^[A-Za-z0-9:_.-]+$'
-  case $2 in
-    email) [[ $3 =~ $email ]] || die "$(printf '%q' "$3") is no e-mail address" ;;
-    sms) [[ $3 =~ $sms ]] || die "$(printf '%q' "$3") is no phone number such as +15551234567" ;;
-    sqs) [[ $3 =~ $sqs ]] || die "$(printf '%q' "$3") is no name or ARN of a queue" ;;
-    *) die "$1 ${2:-nobody}: expected email ADDRESS, sms NUMBER or sqs QUEUE" ;;
-  esac
+# subscribe PROTOCOL ENDPOINT SYMBOLS SIGNALS
+subscribe() {
+  if [[ $1 =~ ^($CHATS)$ ]]; then
+    subscribe_chat "$1"
+  else
+    subscribe_alerts "$1" "$2" "$(with_audience "$1" "$(filter_policy "$3" "$4")")"
+  fi
+  list
 }
 
-# check_filter COMMAND SYMBOLS SIGNALS: lists for subscribe, one of each for a test.
-check_filter() {
-  local signal='(BUY|SELL|ANOMALY)' symbol='[A-Za-z0-9^][A-Za-z0-9.=^&_-]{0,31}'
-  [[ $1 != subscribe ]] || signal+="(,$signal)*" symbol+="(,$symbol)*"
-  [[ -z $3 || $3 =~ ^$signal$ ]] ||
-    die "signal $(printf '%q' "$3"): expected BUY, SELL or ANOMALY, comma-separated, without spaces"
-  [[ -z $2 || $2 =~ ^$symbol$ ]] ||
-    die "symbol $(printf '%q' "$2"): expected symbols as Yahoo writes them, comma-separated, without spaces"
-}
-
-# filter_policy SYMBOLS SIGNALS: prints it; a message passes when its attributes are in these lists.
-filter_policy() {
-  local parts=''
-  [[ -z $1 ]] || parts="\"symbol\": [\"${1//,/\", \"}\"]"
-  [[ -z $2 ]] || parts+="${parts:+, }\"signal\": [\"${2//,/\", \"}\"]"
-  printf '{%s}' "$parts"
+# unsubscribe PROTOCOL ENDPOINT
+unsubscribe() {
+  if [[ $1 =~ ^($CHATS)$ ]]; then
+    unsubscribe_chat "$1" "$2"
+  else
+    unsubscribe_alerts "$1" "$2"
+  fi
 }
 
 list() {

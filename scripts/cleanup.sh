@@ -12,7 +12,7 @@
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail
-require_lib state/{regions,survey,leftovers} resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
+require_lib state/{regions,survey,leftovers} resources/{stream,tables,bucket,topic,roles,functions,forwarder,mappings,analytics} \
   alerts/queues monitoring/{search,operations_topic,alarms,cloudwatch_dashboard,trail,budget}
 
 main() {

@@ -58,7 +58,7 @@ check_everything() {
     "run_check check_resource database $DATABASE ensure_catalog" \
     "run_check check_resource workgroup $WORKGROUP ensure_workgroup_and_queries" \
     "run_check check_mapping $PROCESSOR ensure_stream_mapping" "run_check check_mapping $ANALYST ensure_table_mapping" \
-    'run_check check_subscriptions' 'run_check check_alarms' \
+    'run_check check_subscriptions' 'run_check check_chats' 'run_check check_alarms' \
     'run_check check_flow' 'run_check check_rejects' 'run_check check_failed_batches'
 }
 

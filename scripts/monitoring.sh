@@ -14,7 +14,7 @@
 #   --remove        removes all of this, and nothing else (scripts/cleanup.sh removes it too)
 #
 # Alarms: a function is five minutes behind or keeps failing, a record is not a tick, Lambda has given up a batch, or
-# could not even store it.
+# could not even store it. ForwardAlerts is watched too, if scripts/alerts.sh has made it.
 # Run it again at any time: what exists stays, also what you asked for earlier. At the end it prints what this costs.
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
@@ -58,6 +58,10 @@ main() {
     die "there is nothing to watch in $AWS_REGION yet: run scripts/setup.sh first"
   fi
   ensure_operations_topic
+  if call_unless ResourceNotFoundException lambda get-function --function-name "$FORWARDER" --query Tags.project --output text &&
+    [[ $REPLY == "$PROJECT" ]]; then
+    jobs+=("ensure_errors_alarm $FORWARDER" "ensure_undelivered_alarm $FORWARDER")
+  fi
   in_parallel "${jobs[@]}" ||
     die 'the monitoring is not complete: mend the above and run this again, it goes on from here'
   print_monitoring

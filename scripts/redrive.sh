@@ -5,8 +5,8 @@
 #
 #   --list  only lists them
 #
-# A batch that succeeds is removed from the bucket, any other stays for the next run. Both functions take a batch
-# twice without harm, so you may interrupt this and run it again. Exit status 1 when a batch failed again.
+# An alert that no chat has taken lies there too. What succeeds is removed from the bucket, the rest stays for the next
+# run. A function takes a batch twice without harm, so you may interrupt this and run it again. Exit status 1 when a batch failed again.
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail
@@ -50,13 +50,14 @@ describe_batch() {
   case ${why%% *} in
     kinesis) function=$PROCESSOR ;;
     dynamodb) function=$ANALYST ;;
+    sns) function=$FORWARDER ;;
   esac
   log "$1: $function, ${why#* }"
 }
 
 # redrive_batch KEY: after describe_batch.
 redrive_batch() {
-  call lambda invoke --function-name "$function" --payload "fileb://$TEMPORARY/event" --cli-read-timeout 90 \
+  call lambda invoke --function-name "$function" --payload "fileb://$TEMPORARY/event" --cli-read-timeout 130 \
     --query FunctionError --output text "$TEMPORARY/answer"
   if [[ $REPLY != None ]] || grep -q itemIdentifier "$TEMPORARY/answer"; then
     log "  failed again: $(head -c 300 "$TEMPORARY/answer")"

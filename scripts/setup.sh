@@ -13,7 +13,8 @@
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail
-require_lib state/{inventory,regions,survey} resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics,saved_queries,summary}
+require_lib state/{inventory,regions,survey} resources/{stream,tables,bucket,topic,audience,roles,functions} \
+  resources/{forwarder,mappings,analytics,saved_queries,summary}
 
 main() {
   case ${1-} in
@@ -34,7 +35,7 @@ main() {
   ensure ensure_stream ensure_ticks_table ensure_alerts_table ensure_bucket ensure_topic \
     ensure_processor_role ensure_analyst_role ensure_catalog ensure_workgroup
   # A function needs its role, and the queries need the workgroup, the Glue table and the bucket.
-  ensure ensure_processor ensure_analyst ensure_queries
+  ensure ensure_processor ensure_analyst ensure_queries ensure_audiences ensure_forwarder_if_used
   # A mapping needs its function, its source, and the bucket for what fails. From now on ticks flow.
   ensure ensure_stream_mapping ensure_table_mapping
   if [[ -z $dry_run ]]; then

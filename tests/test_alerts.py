@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from helpers.checkout import load_module
+from helpers.checkout import ROOT, load_module
 from helpers.emulator import ACCOUNT_ID
+from helpers.mocked_aws import client
 from helpers.project_copy import TOPIC_ARN, Project, account
 
 pytestmark = pytest.mark.xdist_group("alerts")
@@ -113,10 +114,12 @@ def test_queue_is_made_tagged_and_gets_what_its_filter_lets_through(topic):
 @pytest.mark.emulator
 def test_subscribing_again_changes_the_filter_in_place_and_without_one_removes_it(topic):
     arn = None
+    people, each = {"audience": ["all", "digest"]}, {"audience": ["all", "each"]}
     for flags, wanted in (
-        (["--symbols", "AAPL,^GSPC,EURUSD=X"], {"symbol": ["AAPL", "^GSPC", "EURUSD=X"]}),
-        (["--signals", "ANOMALY", "--symbols", "BRK-B"], {"symbol": ["BRK-B"], "signal": ["ANOMALY"]}),
-        ([], {}),
+        (["--symbols", "AAPL,^GSPC,EURUSD=X"], each | {"symbol": ["AAPL", "^GSPC", "EURUSD=X"]}),
+        (["--signals", "RULE", "--symbols", "BRK-B"], each | {"symbol": ["BRK-B"], "signal": ["RULE"]}),
+        (["--signals", "BUY"], people | {"signal": ["BUY"]}),
+        ([], people),
     ):
         done = topic.succeed("alerts.sh", "subscribe", "email", "a@example.com", *flags)
         assert "up to 15 minutes" in done.stderr  # the filter is new, another one, and gone
@@ -125,7 +128,7 @@ def test_subscribing_again_changes_the_filter_in_place_and_without_one_removes_i
         arn = subscriber["SubscriptionArn"]
         assert filter_of(topic, "email", "a@example.com") == wanted
         line = done.stdout.splitlines()[-1]
-        assert re.fullmatch(r"email +a@example.com +confirmed +(\{.*\}|all alerts)", line)
+        assert re.fullmatch(r"email +a@example.com +confirmed +(\{\"s.*\}|all alerts)", line)
     topic.succeed("alerts.sh", "subscribe", "email", "a@example.com")
     assert "set-subscription-attributes" not in topic.calls.read_text()
     topic.succeed("alerts.sh", "unsubscribe", "email", "a@example.com")
@@ -166,10 +169,62 @@ AWS_ANSWERS = """
 *list-sms-sandbox-phone-numbers*15550100200*) echo Verified; exit ;;
 *list-sms-sandbox-phone-numbers* | *get-sms-attributes*) echo None; exit ;;
 *list-subscriptions-by-topic*) $AWS "$@" | sed '/new@example.com/s/arn:.*/PendingConfirmation/'; exit ;;
-*' sns subscribe '*FilterPolicy*)
+*' sns subscribe '*symbol*)
   echo 'An error occurred (InvalidParameter) when calling the Subscribe operation: different attributes' >&2
   exit 254 ;;
 """
+
+
+@pytest.fixture(params=["moto", pytest.param("ministack", marks=pytest.mark.emulator)])
+def clients(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+    """clients("sns") of two ideas of AWS, each with the topic."""
+    if request.param == "ministack":
+        return request.getfixturevalue("topic").client
+    request.getfixturevalue("mocked_aws")
+    client("sns").create_topic(Name=TOPIC_ARN.rpartition(":")[2])
+    return client
+
+
+def test_each_audience_gets_its_messages_under_the_filtering_of_sns(clients):
+    sns, sqs = clients("sns"), clients("sqs")
+    (arn,) = [each["TopicArn"] for each in sns.list_topics()["Topics"]]
+    audience = load_module("scripts/lib/resources/audience.py").with_audience
+    policies = {
+        "mail": audience("email", {}),
+        "phone": audience("sms", {"signal": ["ANOMALY"]}),
+        "chat": audience("chat", {}),
+        "one-symbol": audience("email", {"symbol": ["AAPL"]}),
+        "queue": audience("sqs", {}),
+    }
+    for name, policy in policies.items():
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        statement = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
+        allowed = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": allowed})
+        filter_policy = {"FilterPolicy": json.dumps(policy), "RawMessageDelivery": "true"}
+        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=attributes["QueueArn"], Attributes=filter_policy)
+
+    def publish(text: str, **attributes: str) -> None:
+        values = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+        sns.publish(TopicArn=arn, Message=text, MessageAttributes=values)
+
+    publish("single", audience="all", signal="BUY", symbol="AAPL")
+    publish("digest", audience="digest", signal="ANOMALY")
+    publish("aapl", audience="each", signal="ANOMALY", symbol="AAPL")
+    publish("msft", audience="each", signal="ANOMALY", symbol="MSFT")
+    got = {}
+    for name in policies:
+        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        got[name] = sorted(message["Body"] for message in messages)
+    assert got == {
+        "mail": ["digest", "single"],
+        "phone": ["digest"],
+        "chat": ["digest", "single"],
+        "one-symbol": ["aapl", "single"],
+        "queue": ["aapl", "msft", "single"],
+    }
 
 
 @pytest.mark.emulator
@@ -227,18 +282,18 @@ def test_queue_that_cannot_be_subscribed_is_refused(topic):
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["subscribe"], "expected email ADDRESS, sms NUMBER or sqs QUEUE"),
+        (["subscribe"], "expected email ADDRESS, sms NUMBER, sqs QUEUE, telegram CHAT_ID"),
         (["subscribe", "fax", "1"], "expected email ADDRESS"),
         (["subscribe", "email", "nobody"], "no e-mail address"),
         (["subscribe", "email"], "no e-mail address"),
         (["subscribe", "sms", "0555"], "+15551234567"),
         (["subscribe", "sqs", "my queue"], "my\\ queue is no name"),
-        (["subscribe", "sms", "+15550100200", "--signals", "SALE"], "BUY, SELL or ANOMALY"),
+        (["subscribe", "sms", "+15550100200", "--signals", "SALE"], "BUY, SELL, ANOMALY or RULE"),
         (["subscribe", "sms", "+15550100200", "--symbols", "AAPL, MSFT"], "without spaces"),
         (["subscribe", "sms", "+15550100200", "--symbols"], "--symbols needs a value"),
         (["unsubscribe", "email", "a@example.com", "--symbols", "AAPL"], "does not take --symbols"),
         (["test", "--symbol", "AAPL,MSFT"], "symbol AAPL"),
-        (["test", "--signal", "buy"], "BUY, SELL or ANOMALY"),
+        (["test", "--signal", "buy"], "BUY, SELL, ANOMALY or RULE"),
         (["list", "--all"], "does not take --all"),
     ],
 )
@@ -250,16 +305,17 @@ def test_bad_input_is_one_clear_line(offline, arguments, hint):
     assert hint in line
 
 
-@pytest.mark.parametrize("signal", ["BUY", "SELL", "ANOMALY"])
-def test_test_alert_has_the_form_of_a_real_one(load_handler, alerts_table, monkeypatch, signal):
-    handler = load_handler("stock_trend_analysis")
-    published = {}
-    monkeypatch.setattr(handler.sns, "publish", published.update)
-    alert = dict.fromkeys(("price", "change_percent", "sma_short", "sma_long"), Decimal(6))
-    alert |= {"symbol": "AAPL", "timestamp": "2026-11-20T20:00:00.000Z", "signal": signal}
-    handler.publish(
-        0, alert | {"alert_id": f"2026-11-20T20:00:00.000Z#{signal}", "message": f"{signal} AAPL"}
-    )
+@pytest.mark.parametrize("signal", ["BUY", "ANOMALY"])
+def test_test_alert_has_the_form_of_a_real_one(load_handler, ticks_table, alerts_table, monkeypatch, signal):
+    handler = load_handler("stock_trend_analysis", ALERT_MAX_AGE_MINUTES="0")
+    event = json.loads((ROOT / "tests/events/dynamodb_batch.json").read_text())
+    items = [record["dynamodb"]["NewImage"] for record in event["Records"]]
+    for start in range(0, len(items), 25):
+        ticks_table.put(*items[start : start + 25])
+    messages: list[dict] = []
+    monkeypatch.setattr(handler.sns, "publish", lambda **message: messages.append(message))
+    handler.lambda_handler(event, None)
+    (published,) = [each for each in messages if each["MessageAttributes"]["signal"]["StringValue"] == signal]
     now = datetime(2026, 11, 20, 20, tzinfo=UTC)
     made = load_module("scripts/lib/alerts/build_test_alert.py").build(
         published["TopicArn"], "AAPL", signal, "5", "20", now=now
@@ -273,7 +329,6 @@ def test_test_alert_has_the_form_of_a_real_one(load_handler, alerts_table, monke
         alert, real_alert = json.loads(mine[protocol]), json.loads(real[protocol])
         assert alert.pop("test") is True
         assert {k: type(v) for k, v in alert.items()} == {k: type(v) for k, v in real_alert.items()}
-        assert alert["timestamp"] == real_alert["timestamp"]
     for protocol in ("default", "email", "sms"):
         assert mine[protocol].startswith(f"TEST, no real signal: {signal} AAPL")
         assert mine[protocol].partition("\n")[0].endswith("2026-11-20 20:00 UTC. No investment advice.")
@@ -288,8 +343,10 @@ def test_test_alert_has_the_form_of_a_real_one(load_handler, alerts_table, monke
         ({"symbol": ["AAPL"], "signal": ["SELL"]}, "no"),
         ({"symbol": [{"prefix": "A"}]}, "unknown"),
         ({"price": ["5"]}, "unknown"),
+        ({"audience": ["all", "digest"], "symbol": ["AAPL"]}, "yes"),
+        ({"audience": ["digest"]}, "no"),
     ],
 )
 def test_filter_is_judged_as_sns_does_or_not_at_all(policy, verdict):
-    attributes = {"symbol": "AAPL", "signal": "BUY"}
+    attributes = {"symbol": "AAPL", "signal": "BUY", "audience": "all"}
     assert load_module("scripts/lib/alerts/filter_verdict.py").verdict(policy, attributes) == verdict

@@ -36,15 +36,16 @@ GLOBAL = {
     "--output",
     "--query",
 }
-# What only a slow deletion, a tag of something gone, or a bucket with a name of one's own brings about.
+# What only a slow deletion, a tag of something gone, the doctor of chats, or a bucket of another name needs.
 SELDOM = """
 dynamodb wait table-not-exists --table-name x
 kinesis wait stream-not-exists --stream-name x
+logs filter-log-events --log-group-name x --start-time 0 --filter-pattern x
 s3api get-bucket-location --bucket x
 sqs get-queue-url --queue-name x
 """
 ABSENT = "ResourceNotFoundException NoSuchBucket NotFound NoSuchEntity EntityNotFoundException"
-ABSENT += " InvalidRequestException"
+ABSENT += " InvalidRequestException ParameterNotFound"
 # An `aws` whose account is empty.
 EMPTY = f"""#!/bin/sh
 echo "$*" >>"$AWS_CALL_LOG"

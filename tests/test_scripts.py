@@ -141,7 +141,8 @@ def test_setup_applies_changed_settings_in_place_and_mends_what_was_changed_by_h
     subscriptions = sns.list_subscriptions_by_topic(TopicArn=TOPIC_ARN)["Subscriptions"]
     (phone,) = [each["SubscriptionArn"] for each in subscriptions if each["Protocol"] == "sms"]
     attributes = sns.get_subscription_attributes(SubscriptionArn=phone)["Attributes"]
-    assert attributes["FilterPolicy"] == '{"signal": ["ANOMALY", "BUY"]}'
+    policy = {"signal": ["ANOMALY", "BUY"], "audience": ["all", "digest"]}
+    assert json.loads(attributes["FilterPolicy"]) == policy
     assert own_deployed.client("dynamodb").get_item(TableName="stock-market-data", Key=item)["Item"] == item
 
 

@@ -67,6 +67,14 @@ def test_scripts_for_operating_do_their_work(journey):
     assert {"trails", "queues"} <= journey.there["before"].keys()
 
 
+def test_chats_come_and_go_with_all_that_they_need(journey):
+    there = journey.there["chats"]
+    assert {"ForwardAlerts", "ForwardAlertsRole policy", "retries", "addresses"} <= there.keys()
+    assert len(there["alarms"]) == 10
+    assert "function ForwardAlerts: deleted" in journey.steps["end of ntfy"].stderr
+    assert not [name for name in journey.there["before"] if name.startswith("Forward")]
+
+
 def test_set_up_goes_on_when_lambda_does_not_know_the_roles_yet(journey):
     assert "without" not in journey.steps["set-up"].stderr
 

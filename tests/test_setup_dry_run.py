@@ -91,7 +91,7 @@ def test_dry_run_after_a_change_prints_that_change_only_and_always_the_same(depl
         "lambda update-function-configuration",
         "lambda wait",
     ]
-    assert commands[2][-1] == '{"signal": ["ANOMALY", "BUY"]}'
+    assert json.loads(commands[2][-1]) == {"signal": ["ANOMALY", "BUY"], "audience": ["all", "digest"]}
     assert printed(deployed, **changed)[0] == text
 
 

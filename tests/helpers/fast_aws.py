@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SERVICES = "athena budgets cloudtrail cloudwatch dynamodb glue iam kinesis lambda logs"
-SERVICES += " resourcegroupstaggingapi s3 sns sqs sts"
+SERVICES += " resourcegroupstaggingapi s3 sns sqs ssm sts"
 
 # Python without site-packages and with built-in modules only starts in 9 ms. Counting and failing happen
 # here, so that a test can stop a script at its k-th command: AWS_FAIL_AT=k fails that command, before AWS

@@ -50,6 +50,7 @@ WHERE_MOTO_DIFFERS = """
   exit ;;
 *'pinpoint-sms-voice-v2 describe-phone-numbers'*) echo 1; exit ;;
 """
+CHATS = {"webhook": "https://localhost/hook", "ntfy": "https://localhost/topic"}  # nobody asks there
 
 
 @dataclass
@@ -123,7 +124,12 @@ def travel(project: Project) -> Journey:
     journey.go("subscription", project, "alerts.sh", "subscribe", "sqs", "my-alerts", "--signals", "BUY")
     journey.go("subscriptions", project, "alerts.sh", "list")
     journey.go("test alert", project, "alerts.sh", "test")
+    for kind, url in CHATS.items():
+        journey.go(f"subscription of {kind}", project, "alerts.sh", "subscribe", kind, url)
     journey.go("monitoring", project, "monitoring.sh", "--market-hours", "--cloudtrail", "--budget", "5")
+    there["chats"] = everything(project)
+    for kind, url in CHATS.items():
+        journey.go(f"end of {kind}", project, "alerts.sh", "unsubscribe", kind, url)
     mistake_the_region(journey, project)
     change_by_hand(journey, project)
     change_shards(journey, project)

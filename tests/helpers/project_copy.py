@@ -154,13 +154,15 @@ def snapshot(project: Project) -> dict[str, object]:
     look("topic", sns.get_topic_attributes, TopicArn=TOPIC_ARN)
     look("topic tags", sns.list_tags_for_resource, ResourceArn=TOPIC_ARN)
     look("subscriptions", sns.list_subscriptions_by_topic, TopicArn=TOPIC_ARN)
-    for role in ("Lambda_Kinesis_DynamoDB_Role", "StockTrendLambdaRole"):
+    for role in ("Lambda_Kinesis_DynamoDB_Role", "StockTrendLambdaRole", "ForwardAlertsRole"):
         look(role, iam.get_role, RoleName=role)
         look(f"{role} policy", iam.get_role_policy, RoleName=role, PolicyName=role)
-    for function in ("ProcessStockData", "StockTrendAnalysis"):
+    for function in ("ProcessStockData", "StockTrendAnalysis", "ForwardAlerts"):
         look(function, awslambda.get_function_configuration, FunctionName=function)
         look(f"{function} tags", awslambda.get_function, FunctionName=function)
         look(f"{function} mappings", awslambda.list_event_source_mappings, FunctionName=function)
+    look("retries", awslambda.get_function_event_invoke_config, FunctionName="ForwardAlerts")
+    look("addresses", client("ssm").get_parameter, Name="/stock-market-streaming/alert-addresses")
     look("log groups", logs.describe_log_groups, logGroupNamePrefix="/aws/lambda/")
     look("database", glue.get_database, Name="stock_data_db")
     look("glue table", glue.get_table, DatabaseName="stock_data_db", Name="stock_data_table")

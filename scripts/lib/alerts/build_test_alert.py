@@ -26,7 +26,8 @@ def build(topic_arn: str, symbol: str, signal: str, sma_short: str, sma_long: st
         "Message": json.dumps(texts),
         "MessageStructure": "json",
         "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": alert[name]} for name in ("symbol", "signal")
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in (("symbol", symbol), ("signal", signal), ("audience", "all"))
         },
     }
 

@@ -21,4 +21,4 @@ def verdict(policy: dict, attributes: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    print(verdict(json.loads(sys.argv[1]), {"symbol": sys.argv[2], "signal": sys.argv[3]}))
+    print(verdict(json.loads(sys.argv[1]), {"symbol": sys.argv[2], "signal": sys.argv[3], "audience": "all"}))

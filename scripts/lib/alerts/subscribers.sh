@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Who is subscribed to the alerts: listing, adding, removing.
-require_lib resources/subscriptions alerts/queues
+require_lib state/inventory resources/subscriptions alerts/{queues,chats}
 
 # Writes a line for each subscriber to $TEMPORARY/subscribers, tab-separated: protocol, endpoint, confirmed or
 # unconfirmed, filter ({} when there is none).
@@ -28,7 +28,11 @@ read_subscriber() {
     call sns get-subscription-attributes --subscription-arn "$arn" --query Attributes.FilterPolicy --output text
     [[ -z $REPLY || $REPLY == None ]] || filter=${REPLY//[$'\n\t']/ }
   fi
-  printf '%s\t%s\t%s\t%s\n' "$protocol" "$endpoint" "$state" "$filter" >"$TEMPORARY/subscriber.$1"
+  if [[ $endpoint == *":function:$FORWARDER" ]]; then
+    list_chats "$state" "$filter"
+  else
+    printf '%s\t%s\t%s\t%s\n' "$protocol" "$endpoint" "$state" "$filter"
+  fi >"$TEMPORARY/subscriber.$1"
 }
 
 print_subscribers() {
@@ -37,7 +41,7 @@ print_subscribers() {
   while IFS=$'\t' read -r protocol endpoint state filter; do
     [[ $filter != '{}' ]] || filter='all alerts'
     printf '%-9s %-44s %-12s %s\n' "$protocol" "$endpoint" "$state" "$filter"
-  done <"$TEMPORARY/subscribers"
+  done < <(sed -E 's/"audience": *\[[^]]*\](, *)?//' "$TEMPORARY/subscribers")
 }
 
 # subscribe_alerts PROTOCOL ENDPOINT FILTER

@@ -7,7 +7,7 @@ aws() { ${exec-} "$AWS_CLI" ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_UR
 dry_run='' # when it is set, a command that would change anything is printed, and does not run
 
 # only_reads OPERATION: its verb tells. A wait only reads too, but in a dry run it could wait for ever.
-only_reads() { [[ $1 =~ ^((get|list|describe|batch-get|head)-|query$) ]]; }
+only_reads() { [[ $1 =~ ^((get|list|describe|batch-get|head|filter)-|query$) ]]; }
 
 stopping='' # set in a background job when the run is interrupted
 stop_if_interrupted() { [[ -z $stopping ]] || exit 130; }

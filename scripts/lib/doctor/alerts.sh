@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The doctor on alerts: do they reach anybody?
-require_lib state/survey resources/subscriptions alerts/sms doctor/findings
+require_lib state/{inventory,survey} resources/{subscriptions,forwarder} alerts/sms doctor/{findings,resources}
 
 check_subscriptions() {
   local protocol endpoint arn subscriptions
@@ -9,13 +9,40 @@ check_subscriptions() {
   subscriptions=$REPLY
   while read -r protocol endpoint arn; do
     case $arn in
-      arn:*) ok "subscription $protocol $endpoint: confirmed" ;;
+      arn:*) check_audience "$protocol" "$endpoint" "$arn" ;;
       Deleted) ;;
       '') note 'nobody gets the alerts: set ALERT_EMAIL in .env and run scripts/setup.sh, or see scripts/alerts.sh' ;;
       *) wrong "subscription $protocol $endpoint: not confirmed: open the link in the mail from AWS Notifications" ;;
     esac
   done <<<"$subscriptions"
   run_check check_sms "$subscriptions"
+}
+
+# check_audience PROTOCOL ENDPOINT ARN: of a confirmed subscription. AWS ends an e-mail subscription that gets too much:
+# https://docs.aws.amazon.com/sns/latest/dg/sns-email-notifications.html
+check_audience() {
+  [[ $1 != email* ]] || call sns get-subscription-attributes --subscription-arn "$3" --query Attributes.FilterPolicy --output text
+  if [[ $1 == email* && $REPLY != *'"audience"'* ]]; then
+    note "subscription $1 $2: gets each alert by itself, also hundreds at once, and AWS ends an e-mail subscription above 10" \
+      'mails a second: run scripts/setup.sh'
+  else
+    ok "subscription $1 $2: confirmed"
+  fi
+}
+
+# The chats: is the function as the scripts want it, and which address has refused an alert since yesterday?
+check_chats() {
+  local changes kind id host status
+  exists parameter "$ADDRESSES_PARAMETER" || return 0
+  changes=$(ensure_forwarder) || exit 1
+  report_changes "function $FORWARDER, for chats" "$changes"
+  call_unless ResourceNotFoundException logs filter-log-events --log-group-name "/aws/lambda/$FORWARDER" \
+    --start-time "$(($(date +%s) - 86400))000" --filter-pattern '"refused with"' --query 'events[].[message]' --output text ||
+    REPLY=''
+  while read -r kind id host status; do
+    wrong "$kind $host: has refused an alert ($status) since yesterday: subscribe it again with the right address, or" \
+      "scripts/alerts.sh unsubscribe $kind $id"
+  done < <(sed -nE 's/^.*[[:space:]]([a-z]+ [0-9a-f]+ [^ ]+): refused with ([0-9]+),.*$/\1 \2/p' <<<"$REPLY" | sort -u)
 }
 
 # check_sms SUBSCRIPTIONS: do text messages arrive?

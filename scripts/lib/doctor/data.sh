@@ -18,7 +18,10 @@ check_metrics() {
     --query 'MetricDataResults[].[Id,sum(Values),max(Values)]'
   while read -r id sum max; do
     sum=${sum%%.*} max=${max%%.*} who=${id#*_} function=$PROCESSOR
-    [[ $who != analyst ]] || function=$ANALYST
+    case $who in
+      analyst) function=$ANALYST ;;
+      forwarder) function=$FORWARDER ;;
+    esac
     case $id in
       incoming) printf '%s' "$sum" >"$TEMPORARY/incoming" ;;
       lag_analyst) [[ $max == None ]] || lag=", at most $((max / 1000)) s from quote to verdict" ;;

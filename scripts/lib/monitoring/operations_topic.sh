@@ -23,7 +23,7 @@ ensure_operations_topic() {
   fi
   [[ -n $ALERT_EMAIL ]] || return 0
   list_subscriptions "$OPERATIONS_TOPIC_ARN"
-  ensure_subscription "$OPERATIONS_TOPIC_ARN" "$REPLY" email "$ALERT_EMAIL"
+  ensure_subscription "$OPERATIONS_TOPIC_ARN" "$REPLY" email "$ALERT_EMAIL" '{}' keep
 }
 
 # S3 itself says when Lambda gives up a batch and stores it in the bucket: at once, by its name, and free of charge.

@@ -9,7 +9,8 @@ require_lib state/inventory state/lookup state/regions
   TRAIL=$PROJECT
   BUDGET=$PROJECT
   OPERATIONS_TOPIC=$PROJECT-operations
-  ALARMS=("$PROJECT"-{iterator-age,errors,undelivered}-{"$PROCESSOR","$ANALYST"} "$PROJECT-rejects" "$PROJECT-no-data")
+  ALARMS=("$PROJECT"-{iterator-age,errors,undelivered}-{"$PROCESSOR","$ANALYST"} "$PROJECT"-{errors,undelivered}-"$FORWARDER"
+    "$PROJECT-rejects" "$PROJECT-no-data")
   FIND_MONITORING=(find_cloudwatch_dashboard find_alarm find_operations_topic find_trail find_budget)
 }
 

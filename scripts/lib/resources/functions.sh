@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The two Lambda functions and their log groups.
+# The Lambda functions and their log groups.
 require_lib state/inventory state/survey resources/roles
 
 ensure_processor() { ensure_log_group "/aws/lambda/$PROCESSOR" && ensure_function "$PROCESSOR" process_stock_data; }
@@ -11,7 +11,7 @@ ensure_analyst() { ensure_log_group "/aws/lambda/$ANALYST" && ensure_function "$
 # of it, and 3.4 s at 256 MB, which is 0.145 of one. CPU time costs the same either way: seven times the price for a
 # seventh of the time. Waiting for other services costs more, 2 cents a month at a poll every 30 s (docs/latency.md).
 ensure_function() {
-  local wanted hash='"CodeSha256": "([^"]+)"' role='"Role": "[^"]*/([^"/]+)"'
+  local wanted role='"Role": "[^"]*/([^"/]+)"'
   wanted=$(render "$SCRIPTS/resources/$2.json")
   if ! exists function "$1"; then
     zip_handler "$2" >/dev/null
@@ -27,10 +27,16 @@ ensure_function() {
     return
   fi
   log "function $1: already exists"
+  update_function "$1" "$2" "$wanted"
+}
+
+# update_function NAME BASENAME SETTINGS: its settings and its code, each if it differs.
+update_function() {
+  local hash='"CodeSha256": "([^"]+)"'
   REPLY=$(description_of function "$1")
   [[ $REPLY != *'"State": "Pending"'* ]] || call lambda wait function-active-v2 --function-name "$1"
-  if ! is_set function "$1" "$wanted"; then
-    call lambda update-function-configuration --cli-input-json "$wanted"
+  if ! is_set function "$1" "$3"; then
+    call lambda update-function-configuration --cli-input-json "$3"
     call lambda wait function-updated-v2 --function-name "$1"
     log "function $1: settings updated"
   fi

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The two execution roles, each with one inline policy.
+# The execution roles, each with one inline policy.
 require_lib state/inventory state/survey state/regions state/comparison
 
 ensure_processor_role() { ensure_role "$PROCESSOR_ROLE" process_stock_data.json; }

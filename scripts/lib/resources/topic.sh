@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The SNS topic of the alerts, with the subscriptions that the settings name.
-require_lib state/inventory state/survey resources/subscriptions
+require_lib state/inventory state/survey resources/{subscriptions,audience}
 
 # The topic is encrypted with the key that AWS keeps for SNS: it costs nothing, and a publisher of this account needs
 # no more than sns:Publish. CloudWatch alarms cannot use that key, so they have a topic of their own.
@@ -21,9 +21,10 @@ ensure_topic() {
       --tags "Key=project,Value=$PROJECT"
     created topic "$TOPIC_NAME"
   fi
-  [[ -z $ALERT_EMAIL ]] || ensure_subscription "$SNS_TOPIC_ARN" "$subscriptions" email "$ALERT_EMAIL"
+  [[ -z $ALERT_EMAIL ]] || ensure_subscription "$SNS_TOPIC_ARN" "$subscriptions" email "$ALERT_EMAIL" \
+    "$(with_audience email '{}')" keep
   [[ -z $ALERT_PHONE ]] || ensure_subscription "$SNS_TOPIC_ARN" "$subscriptions" sms "$ALERT_PHONE" \
-    "{\"signal\": [\"${ALERT_PHONE_SIGNALS//,/\", \"}\"]}"
+    "$(with_audience sms "{\"signal\": [\"${ALERT_PHONE_SIGNALS//,/\", \"}\"]}")"
 }
 
 delete_topic() {

@@ -7,17 +7,27 @@ PROCESSOR=ProcessStockData
 ANALYST=StockTrendAnalysis
 PROCESSOR_ROLE=Lambda_Kinesis_DynamoDB_Role
 ANALYST_ROLE=StockTrendLambdaRole
+FORWARDER=ForwardAlerts
+FORWARDER_ROLE=ForwardAlertsRole
+ADDRESSES_PARAMETER=/stock-market-streaming/alert-addresses # of chats and web hooks, in SSM
 DATABASE=stock_data_db
 GLUE_TABLE=stock_data_table
 WORKGROUP=stock-market-analytics
 METRICS=9 # that the functions make, in the embedded metric format
 
-# Prints a "kind name" line for each resource that setup.sh makes (mappings have no name of their own).
+# Prints a "kind name" line for each resource that setup.sh and alerts.sh make (mappings have no name of their own).
 inventory() {
   printf '%s\n' "stream $STREAM_NAME" "table $TABLE_NAME" "table $ALERTS_TABLE_NAME" "bucket $BUCKET_NAME" \
     "topic $TOPIC_NAME" "role $PROCESSOR_ROLE" "role $ANALYST_ROLE" "log-group /aws/lambda/$PROCESSOR" \
     "log-group /aws/lambda/$ANALYST" "function $PROCESSOR" "function $ANALYST" "database $DATABASE" \
     "workgroup $WORKGROUP"
+  forwarding
+}
+
+# What alerts.sh makes with the first chat.
+forwarding() {
+  printf '%s\n' "role $FORWARDER_ROLE" "log-group /aws/lambda/$FORWARDER" "function $FORWARDER" \
+    "parameter $ADDRESSES_PARAMETER"
 }
 
 # arn_of KIND NAME
@@ -34,5 +44,6 @@ arn_of() {
     mapping) printf 'arn:aws:lambda:%s:event-source-mapping:%s' "$here" "$2" ;;
     database) printf 'arn:aws:glue:%s:database/%s' "$here" "$2" ;;
     workgroup) printf 'arn:aws:athena:%s:workgroup/%s' "$here" "$2" ;;
+    parameter) printf 'arn:aws:ssm:%s:parameter%s' "$here" "$2" ;;
   esac
 }

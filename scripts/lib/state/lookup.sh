@@ -26,6 +26,11 @@ read_tag() {
       ;;
     topic) tag_unless "$gone|ResourceNotFound|NotFound" "$list" sns list-tags-for-resource --resource-arn "$arn" ;;
     role) describe_unless "$@" NoSuchEntity "{tag: Role.$list, is: Role}" iam get-role --role-name "$2" ;;
+    parameter)
+      call_unless ParameterNotFound ssm get-parameter --name "$2" --query Parameter.Name --output text &&
+        tag_unless InvalidResourceId "TagList${list#Tags}" ssm list-tags-for-resource --resource-type Parameter \
+          --resource-id "$2"
+      ;;
     log-group) tag_unless $gone tags.project logs list-tags-for-resource --resource-arn "$arn" ;;
     function)
       describe_unless "$@" $gone '{tag: Tags.project, is: Configuration}' lambda get-function --function-name "$2"

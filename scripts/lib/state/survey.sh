@@ -5,13 +5,16 @@ require_lib state/inventory state/lookup state/regions state/comparison state/un
 # survey [COMMAND…]: finds out the state of everything, and runs the commands at the same time. A state is absent, ours,
 # foreign (it exists without the project's tag), hidden (it exists, and we may not read its tags) or elsewhere (it is ours,
 # and that of the stack in another region).
-survey() {
+survey() { look_at inventory "$@"; }
+
+# look_at LISTING [COMMAND…]: the same for what LISTING prints, inventory or a part of it.
+look_at() {
   local kind name jobs=()
   while read -r kind name; do
     jobs+=("record_state $kind $name")
-  done < <(inventory)
+  done < <("$1")
   rm -rf "$TEMPORARY/states" && mkdir "$TEMPORARY/states"
-  in_parallel "${jobs[@]}" "$@" || exit 1
+  in_parallel "${jobs[@]}" "${@:2}" || exit 1
 }
 
 # in_state STATE: prints the "kind name" lines of what is in this state.
