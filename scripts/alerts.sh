@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Who gets the alerts: lists the subscribers, adds and removes some, sends a test alert.
+# Who gets the alerts: lists the subscribers, adds and removes some, sends a test alert. And what your rules say.
 #
 # Usage: scripts/alerts.sh list
 #        scripts/alerts.sh subscribe (email ADDRESS | sms NUMBER | sqs QUEUE) [--symbols AAPL,MSFT] [--signals BUY,SELL]
 #        scripts/alerts.sh subscribe (slack URL | discord URL | telegram CHAT_ID | ntfy URL | webhook URL)
 #        scripts/alerts.sh unsubscribe (email ADDRESS | sms NUMBER | sqs QUEUE | slack ID | discord ID | …)
 #        scripts/alerts.sh test [--symbol TEST] [--signal BUY]
+#        scripts/alerts.sh rules
+#        scripts/alerts.sh try 'AAPL price > 300' [--days 5]
 #
 #   subscribe    --symbols and --signals (BUY, SELL, ANOMALY, RULE) limit what the subscriber gets; run it again with other
 #                limits, or with none, to change them. Name a queue by its name or ARN: if there is none, it is made, and
@@ -16,18 +18,25 @@
 #   unsubscribe  a queue itself stays. A chat is named by its id, which list shows. The last one takes ForwardAlerts away
 #   test         sends an alert that is marked as a test (a text message costs), and says who gets it,
 #                and who does not and why
+#   rules        checks the rules in ALERT_RULES, and says how far each is from an alert
+#   try          what a rule would have told about the stored ticks
 #
 # When many alerts come at once, people get one message that sums them up; who asked for --symbols gets each of theirs.
 # scripts/setup.sh subscribes the address and the number in .env. When you change one there, the old one stays subscribed.
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail
-require_lib state/lookup resources/audience alerts/{arguments,chats,subscribers,recipients}
+require_lib state/lookup resources/audience alerts/{arguments,chats,subscribers,recipients,rules}
 
 main() {
-  local command=${1-} protocol='' endpoint='' symbols='' signals=''
+  local command=${1-} protocol='' endpoint='' symbols='' signals='' days=5
   case $command in
-    list | test) shift ;;
+    list | test | rules) shift ;;
+    try)
+      [[ -n ${2-} ]] || die 'try needs a rule: see scripts/alerts.sh --help'
+      export ALERT_RULES=$2
+      shift 2
+      ;;
     subscribe | unsubscribe)
       protocol=${2-} endpoint=${3-}
       check_endpoint "$command" "$protocol" "$endpoint"
@@ -40,41 +49,38 @@ main() {
     case $command$1 in
       subscribe--symbols | test--symbol) symbols=${2-} ;;
       subscribe--signals | test--signal) signals=${2-} ;;
+      try--days) days=${2-} ;;
       *) die "$command does not take $1: see scripts/alerts.sh --help" ;;
     esac
     [[ -n ${2-} ]] || die "$1 needs a value: see scripts/alerts.sh --help"
     shift 2
   done
+  [[ $days =~ ^[1-9][0-9]?$ ]] || die "--days $days: expected a number of days from 1 to 99"
   check_filter "$command" "$protocol" "$symbols" "$signals"
   symbols=$(tr '[:lower:]' '[:upper:]' <<<"$symbols")
   [[ ! $command-$protocol =~ ^subscribe-($CHATS)$ ]] || check_chat "$protocol" "$endpoint"
   start_session
-  read_tag topic "$TOPIC_NAME" || REPLY=''
-  [[ $REPLY == "$PROJECT" ]] || die "there is no topic $TOPIC_NAME of this project yet: run scripts/setup.sh first"
   case $command in
-    list) list ;;
-    test) send_test "${symbols:-TEST}" "${signals:-BUY}" ;;
-    *) "$command" "$protocol" "$endpoint" "$symbols" "$signals" ;;
+    rules) list_rules ;;
+    try) try_rule "$days" ;;
+    *) manage "$command" "$protocol" "$endpoint" "$symbols" "$signals" ;;
   esac
 }
 
-# subscribe PROTOCOL ENDPOINT SYMBOLS SIGNALS
-subscribe() {
-  if [[ $1 =~ ^($CHATS)$ ]]; then
-    subscribe_chat "$1"
-  else
-    subscribe_alerts "$1" "$2" "$(with_audience "$1" "$(filter_policy "$3" "$4")")"
-  fi
-  list
-}
-
-# unsubscribe PROTOCOL ENDPOINT
-unsubscribe() {
-  if [[ $1 =~ ^($CHATS)$ ]]; then
-    unsubscribe_chat "$1" "$2"
-  else
-    unsubscribe_alerts "$1" "$2"
-  fi
+# manage COMMAND PROTOCOL ENDPOINT SYMBOLS SIGNALS
+manage() {
+  read_tag topic "$TOPIC_NAME" || REPLY=''
+  [[ $REPLY == "$PROJECT" ]] || die "there is no topic $TOPIC_NAME of this project yet: run scripts/setup.sh first"
+  case $1-$2 in
+    test-) send_test "${4:-TEST}" "${5:-BUY}" ;;
+    subscribe-email | subscribe-sms | subscribe-sqs)
+      subscribe_alerts "$2" "$3" "$(with_audience "$2" "$(filter_policy "$4" "$5")")"
+      ;;
+    subscribe-*) subscribe_chat "$2" ;;
+    unsubscribe-email | unsubscribe-sms | unsubscribe-sqs) unsubscribe_alerts "$2" "$3" ;;
+    unsubscribe-*) unsubscribe_chat "$2" "$3" ;;
+  esac
+  [[ $1 != list && $1 != subscribe ]] || list
 }
 
 list() {

@@ -5,11 +5,12 @@
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail
-require_lib state/{inventory,survey} resources/functions
+require_lib state/{inventory,survey} resources/functions alerts/rules
 
 main() {
   take_no_arguments "$@"
   start_session
+  check_rules
   look_at functions
   if ! exists function "$PROCESSOR" || ! exists function "$ANALYST"; then
     die 'the functions do not exist: run scripts/setup.sh'

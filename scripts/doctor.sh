@@ -10,7 +10,7 @@
 . "${0%/*}/common.sh"
 set -euo pipefail
 require_lib state/{inventory,regions,survey} resources/{stream,tables,bucket,topic,roles,functions,mappings,analytics} \
-  doctor/{findings,machine,resources,alerts,data,stuck}
+  doctor/{findings,machine,resources,alerts,data,stuck} alerts/rules
 
 main() {
   take_no_arguments "$@"
@@ -31,6 +31,7 @@ examine() {
     return
   fi
   use_account "$(<"$TEMPORARY/identity")"
+  (check_rules) 2>"$CLI_ERRORS-told" || wrong "settings: $(sed -n '1s/^error: //p' "$CLI_ERRORS-told")"
   (survey) 2>/dev/null || true # below, check_resource asks again for a resource that this missed
   run_check check_credentials
   if [[ -z $(in_state ours) && -n $(in_state elsewhere) ]]; then

@@ -14,7 +14,7 @@
 . "${0%/*}/common.sh"
 set -euo pipefail
 require_lib state/{inventory,regions,survey} resources/{stream,tables,bucket,topic,audience,roles,functions} \
-  resources/{forwarder,mappings,analytics,saved_queries,summary}
+  resources/{forwarder,mappings,analytics,saved_queries,summary} alerts/rules
 
 main() {
   case ${1-} in
@@ -24,6 +24,7 @@ main() {
     *) usage 2 >&2 ;;
   esac
   start_session
+  check_rules
   [[ -z $dry_run ]] || printf 'export AWS_REGION=%s AWS_DEFAULT_REGION=%s\n' "$AWS_REGION" "$AWS_REGION"
   survey
   refuse_others
