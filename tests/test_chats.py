@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.chats import RESET, Chats
-from helpers.checkout import ROOT, load_module
+from helpers.checkout import ROOT, load_module, rendered
 from helpers.emulator import ACCOUNT_ID
 from helpers.project_copy import BUCKET, SUBSCRIBERS, TOPIC_ARN, Project, account, snapshot
 
@@ -129,6 +129,22 @@ def files_of(project: Project) -> list[Path]:
     """Everything that the scripts, the emulator and the functions have left on disk, logs included."""
     logs = project.folder.parent / "ministack"
     return [path for folder in (project.folder, logs) for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.emulator
+def test_function_of_somebody_else_is_refused_and_is_in_nobodys_way_without_chats(stack):
+    client = stack.client
+    trust = rendered("scripts/policies/lambda_trust.json", {"ACCOUNT_ID": ACCOUNT_ID})
+    client("iam").create_role(RoleName="ForwardAlertsRole", AssumeRolePolicyDocument=json.dumps(trust))
+    refused = stack.run("alerts.sh", "subscribe", "webhook", "https://localhost/hook")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == (
+        "error: role ForwardAlertsRole: in this account already, without the tag "
+        "project=stock-market-streaming: nothing was changed"
+    )
+    assert addresses(stack) == []
+    assert "ForwardAlertsRole" not in stack.succeed("setup.sh", "--dry-run").stderr
+    client("iam").delete_role(RoleName="ForwardAlertsRole")
 
 
 @pytest.mark.emulator

@@ -5,7 +5,20 @@ require_lib state/inventory state/lookup state/regions state/comparison state/un
 # survey [COMMAND…]: finds out the state of everything, and runs the commands at the same time. A state is absent, ours,
 # foreign (it exists without the project's tag), hidden (it exists, and we may not read its tags) or elsewhere (it is ours,
 # and that of the stack in another region).
-survey() { look_at inventory "$@"; }
+survey() {
+  look_at inventory "$@"
+  exists parameter "$ADDRESSES_PARAMETER" || forget_others
+}
+
+# Without chats, somebody else may have what bears the names of their function. alerts.sh refuses it once it needs them.
+# shellcheck disable=SC2154 # seen_file sets it
+forget_others() {
+  local kind name
+  while read -r kind name; do
+    seen_file "$kind" "$name"
+    exists "$kind" "$name" || printf absent >"$seen"
+  done < <(forwarding)
+}
 
 # look_at LISTING [COMMAND…]: the same for what LISTING prints, inventory or a part of it.
 look_at() {
@@ -25,7 +38,6 @@ in_state() {
   done < <(inventory)
 }
 
-# shellcheck disable=SC2154 # seen_file sets it
 state_of() { seen_file "$1" "$2" && [[ ! -e $seen ]] || printf '%s' "$(<"$seen")"; }
 exists() { [[ $(state_of "$1" "$2") == ours ]]; }
 
