@@ -310,6 +310,7 @@ def test_test_alert_has_the_form_of_a_real_one(load_handler, ticks_table, alerts
     handler = load_handler("stock_trend_analysis", ALERT_MAX_AGE_MINUTES="0")
     event = json.loads((ROOT / "tests/events/dynamodb_batch.json").read_text())
     items = [record["dynamodb"]["NewImage"] for record in event["Records"]]
+    symbol = items[0]["symbol"]["S"]
     for start in range(0, len(items), 25):
         ticks_table.put(*items[start : start + 25])
     messages: list[dict] = []
@@ -318,7 +319,7 @@ def test_test_alert_has_the_form_of_a_real_one(load_handler, ticks_table, alerts
     (published,) = [each for each in messages if each["MessageAttributes"]["signal"]["StringValue"] == signal]
     now = datetime(2026, 11, 20, 20, tzinfo=UTC)
     made = load_module("scripts/lib/alerts/build_test_alert.py").build(
-        published["TopicArn"], "AAPL", signal, "5", "20", now=now
+        published["TopicArn"], symbol, signal, "5", "20", now=now
     )
     assert made.keys() == published.keys()
     assert made["MessageStructure"] == published["MessageStructure"]
@@ -330,7 +331,7 @@ def test_test_alert_has_the_form_of_a_real_one(load_handler, ticks_table, alerts
         assert alert.pop("test") is True
         assert {k: type(v) for k, v in alert.items()} == {k: type(v) for k, v in real_alert.items()}
     for protocol in ("default", "email", "sms"):
-        assert mine[protocol].startswith(f"TEST, no real signal: {signal} AAPL")
+        assert mine[protocol].startswith(f"TEST, no real signal: {signal} {symbol}")
         assert mine[protocol].partition("\n")[0].endswith("2026-11-20 20:00 UTC. No investment advice.")
     assert len(made["Subject"]) < 100
 

@@ -5,7 +5,8 @@ MOST_SYMBOLS=25
 
 # about_rules COMMAND ARGUMENTS…: see rules.py.
 about_rules() {
-  ALERT_RULES=$ALERT_RULES SMA_SHORT=$SMA_SHORT SMA_LONG=$SMA_LONG python3 "$SCRIPTS/lib/alerts/rules.py" "$@"
+  STOCK_SYMBOLS=$STOCK_SYMBOLS ALERT_RULES=$ALERT_RULES SMA_SHORT=$SMA_SHORT SMA_LONG=$SMA_LONG \
+    python3 "$SCRIPTS/lib/alerts/rules.py" "$@"
 }
 
 # Ends the run when a rule is wrong.
