@@ -36,7 +36,7 @@ main() {
   start_emulator "$RUN_FOLDER"
   log '3/4 scripts/setup.sh'
   IN_LOCAL_RUN=1 run "$SCRIPTS/setup.sh" >"$RUN_FOLDER/setup.log" </dev/null
-  STOCK_SYMBOLS=${symbols:-$STOCK_SYMBOLS} offer_stack "$source"
+  offer_stack "$source" "$symbols"
   log "4/4 streaming $source quotes, Ctrl-C stops"
   stream
 }

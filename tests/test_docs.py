@@ -88,8 +88,8 @@ def words_of(text: str) -> list[str]:
 @cache
 def help_of(program: str) -> str:
     """What a program of this project says about its flags."""
-    if program == "stream_stock_data.py":
-        asked = [sys.executable, ROOT / program, "--help"]
+    if program == "stream_stock_data.py" or program.startswith("scripts/"):
+        asked = [*([sys.executable] if program.endswith(".py") else []), ROOT / program, "--help"]
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     text = (ROOT / program).read_text()
     return text if program.endswith(".py") else text.split("\nset -euo", 1)[0]
@@ -139,7 +139,9 @@ def test_commands_of_aws_take_the_flags_that_the_pages_show():
     }
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.sh")))
+@pytest.mark.parametrize(
+    "script", sorted({path.name for path in (ROOT / "scripts").glob("*.sh")} - {"common.sh"})
+)
 def test_each_flag_of_a_script_stands_in_its_help(script):
     code = (ROOT / "scripts" / script).read_text().split("\nset -euo", 1)[-1]
     cases = re.findall(r"^ +(?:\S+ \| )*--[a-z].*?\)", code, re.MULTILINE)
@@ -204,7 +206,7 @@ def pages_that_run() -> list[Path]:
 @pytest.mark.parametrize("page", pages_that_run(), ids=str)
 def test_commands_of_a_page_work_and_print_what_it_shows(stack, page):
     root, run, ran_for = stack
-    exports = "\n".join(re.findall(r"^ +(export .*)", run.text, re.MULTILINE))
+    exports = re.search(r"^ +(source \S+)", run.text, re.MULTILINE)[1]
     for command in pages.commands(page):
         if not runs_here(command) or ran_for.setdefault(command.text, page) != page:
             continue  # the second case: another page has run it
@@ -267,3 +269,24 @@ def test_crossovers_of_the_replayed_year_are_as_many_as_the_page_says(short, lon
 def test_picture_of_crossovers_is_what_its_script_draws():
     script = load_module("docs/crossover.py")
     assert (ROOT / "docs/crossover.svg").read_text() == script.draw(script.read_closes())
+
+
+@pytest.mark.parametrize("flag", ["--source websocket", "--symbols-file", "--seed", "--keep-data"])
+def test_readme_names_the_flags_that_are_looked_for(flag):
+    assert flag in pages.read(Path("README.md"))
+
+
+def test_readme_is_short_enough_to_be_read():
+    assert len(pages.read(Path("README.md")).splitlines()) <= 220
+
+
+def test_symptoms_in_the_readme_are_words_of_the_programs():
+    section = pages.read(Path("README.md")).partition("\n## Trouble\n")[2].partition("\n## ")[0]
+    symptoms = re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
+    folders = ("scripts", "lambdas", "sources", "dashboard_parts")
+    files = [file for name in folders for kind in ("sh", "py") for file in (ROOT / name).rglob(f"*.{kind}")]
+    said = "\n".join(file.read_text() for file in [*files, *ROOT.glob("*.py")])
+    assert len(symptoms) > 5
+    for symptom in symptoms:  # numbers and names are filled in
+        words = re.split(r"\d+|simulated", symptom)
+        assert all(word.strip() in said for word in words if len(word.strip()) > 3), symptom

@@ -12,6 +12,10 @@ die() {
 # usage [STATUS]: prints the comment at the top of the running script, and ends it.
 usage() {
   awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
+  case ${0##*/} in
+    run_local.sh | service.sh | test.sh) ;;
+    *) printf '\n%s\n' 'With --local it works on the stack of scripts/run_local.sh, with --aws on that in AWS.' ;;
+  esac
   exit "${1:-0}"
 }
 

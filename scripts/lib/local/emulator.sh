@@ -77,15 +77,16 @@ use_no_other_aws() {
   AWS_CLI=$VENV/bin/aws
 }
 
-# offer_stack SOURCE: tells how to look around from another terminal, and writes what that needs (core/stack.sh reads it).
+# offer_stack SOURCE SYMBOLS: tells how to look around from another terminal, and writes what that needs (core/stack.sh reads it).
 offer_stack() {
   local name
   {
     printf '# --source %s\nunset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE\n' "$1"
-    for name in "${SETTINGS[@]}" AWS_ENDPOINT_URL AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_CONFIG_FILE \
+    for name in AWS_ENDPOINT_URL AWS_REGION AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_CONFIG_FILE \
       AWS_SHARED_CREDENTIALS_FILE AWS_EC2_METADATA_DISABLED PATH NO_PROXY no_proxy; do
       printf 'export %s=%q\n' "$name" "${!name}"
     done
+    [[ -z $2 ]] || printf 'export STOCK_SYMBOLS=%q\n' "$2"
   } >"$LOCAL_STACK"
   cat >&2 <<TEXT
 The stack is up at $AWS_ENDPOINT_URL. To look around from another terminal:
