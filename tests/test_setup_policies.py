@@ -42,6 +42,7 @@ OTHERWISE = {
 MORE = {
     "iam:PassRole": "create-function gives the role to Lambda",
     "glue:GetPartitions": "Athena reads the table with the rights of who queries",
+    "s3:GetBucketPolicy": "the scripts ask for it on AWS alone: a plain http bucket has no policy for TLS",
     "s3:PutObject": "Athena writes the result with the rights of who queries",
     **dict.fromkeys(
         [
