@@ -33,7 +33,7 @@ os.environ.setdefault("ATHENA_ENGINE", "duckdb")
 sys.argv[1:] = []  # MiniStack has arguments of its own
 
 from ministack.app import main  # noqa: E402  (it reads the environment when it is imported)
-from quick_query import make_queries_quick  # noqa: E402
+from patches import patch_ministack  # noqa: E402
 
-make_queries_quick()
+patch_ministack()
 main()
