@@ -9,7 +9,6 @@ import operator
 import re
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -29,6 +28,7 @@ COMPARISONS = {
 
 Item = Mapping[str, Mapping[str, Any]]
 Table = dict[str, Any]
+Page = tuple[list[Item], bool]  # the items, and whether there may be more
 Test = tuple[str, Callable[[str, str], bool], str]  # attribute, comparison, text to compare with
 
 
@@ -36,17 +36,19 @@ def make_queries_quick(dynamodb: Any) -> None:
     """Replace the slow parts of `ministack.services.dynamodb`."""
     dynamodb._evaluate_condition = remember_conditions(dynamodb._evaluate_condition)
     dynamodb._project_item = remember_projections(dynamodb._project_item, dynamodb._compact_projection)
-    dynamodb._number_size_bytes = lru_cache(maxsize=65_536)(dynamodb._number_size_bytes)
+    dynamodb._paginate_evaluated_items = measure_less(
+        dynamodb._paginate_evaluated_items, dynamodb._DDB_PAGE_SIZE_BYTES
+    )
     orders = Orders()
     dynamodb._set_item = orders.follow(dynamodb._set_item)
-    dynamodb._remove_item = orders.follow(dynamodb._remove_item)
     dynamodb._query = query_in_order(dynamodb._query, dynamodb, orders)
 
 
 class Orders:
     """The sort keys of the partitions that were queried, each list in order.
 
-    A change of an item keeps its partition's order right. A table that is filled anew has other partitions.
+    A new item is added to its partition's list. After a removal the lengths differ: the list is made anew.
+    A table that is filled anew has other partitions.
     """
 
     def __init__(self) -> None:
@@ -60,20 +62,17 @@ class Orders:
             self._known[id(partition)] = partition, order
         return order
 
-    def follow(self, change: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap `_set_item` or `_remove_item`, so that the order follows the change."""
+    def follow(self, set_item: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap `_set_item`, which puts every item into its partition."""
 
-        def change_and_follow(table: Table, partition_key: str, sort_key: str, *item: Item) -> Any:
-            old = change(table, partition_key, sort_key, *item)
-            partition = table["items"].get(partition_key, {})
-            known = self._known.get(id(partition))
-            if known and item and old is None:
+        def set_and_follow(table: Table, partition_key: str, sort_key: str, item: Item) -> Any:
+            old = set_item(table, partition_key, sort_key, item)
+            known = self._known.get(id(table["items"][partition_key]))
+            if known and old is None:
                 insort(known[1], sort_key)
-            elif known and not item:
-                del self._known[id(partition)]
             return old
 
-        return change_and_follow
+        return set_and_follow
 
 
 def query_in_order(query: Callable[[dict], Any], dynamodb: Any, orders: Orders) -> Callable[[dict], Any]:
@@ -195,3 +194,22 @@ def remember_projections(project: Callable[..., dict], compact: Callable[[Any], 
         return answer
 
     return project_item
+
+
+def measure_less(
+    paginate: Callable[..., tuple[list, bool]], page_bytes: int
+) -> Callable[..., tuple[list, bool]]:
+    """Wrap `_paginate_evaluated_items`, which adds up the sizes of all attributes: few items are never too large.
+
+    No character has more than 4 bytes, so an item is smaller than 4 times its printed form.
+    """
+
+    def page_of(
+        items: list[Item], limit: int | None, table: Table, index: str | None = None
+    ) -> tuple[list, bool]:
+        page = items[: int(limit)] if limit else []
+        if page and not index and 4 * sum(len(repr(item)) for item in page) < page_bytes:
+            return page, len(page) == int(limit)
+        return paginate(items, limit, table, index)
+
+    return page_of
