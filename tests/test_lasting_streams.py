@@ -1,4 +1,4 @@
-"""scripts/lib/local/: MiniStack's streams outlast a day and a restart; one version is patched."""
+"""scripts/lib/local/: MiniStack's streams outlast a day, a restart and a failure."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def services():
     modules[0].get_state = lambda: {"tables": {}}
     modules[0].load_persisted_state = lambda data: None
     modules[2]._poll_kinesis = lambda: "polled"
+    modules[2]._execute_function = lambda function, event: {"body": function["answers"], "log": "…"}
     lasting_streams.make_streams_last(*modules)
     return modules
 
@@ -98,6 +99,24 @@ def test_saved_state_of_a_table_without_a_function_has_all_records(services):
     state = tables.get_state()
     assert state["stream_records"]["ticks"] == [{"n": 0}, {"n": 1}]
     assert state["tables"] == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "is_failure"),
+    [
+        ("aws:kinesis", {"batchItemFailures": [{"itemIdentifier": "7"}]}, True),
+        ("aws:dynamodb", {"batchItemFailures": [{"itemIdentifier": "7"}]}, True),
+        ("aws:dynamodb", {"batchItemFailures": []}, False),
+        ("aws:kinesis", None, False),
+        ("aws:sqs", {"batchItemFailures": [{"itemIdentifier": "7"}]}, False),  # MiniStack knows these
+        (None, {"batchItemFailures": [{"itemIdentifier": "7"}]}, False),
+    ],
+)
+def test_function_that_reports_a_failed_record_gets_the_batch_again(services, source, answer, is_failure):
+    event = {"Records": [{"eventSource": source}]} if source else {}
+    result = services[2]._execute_function({"answers": answer}, event)
+    assert result.get("error", False) is is_failure
+    assert result["log"] == "…"
 
 
 def test_other_version_runs_as_it_is_and_says_so(monkeypatch, capsys):

@@ -1,8 +1,9 @@
-"""Makes MiniStack's streams last: for longer than a day, and over a restart.
+"""Makes MiniStack's streams last: for longer than a day, over a restart, and over a failed record.
 
 MiniStack 1.5.33 drops records of a Kinesis data stream that are a day old, but goes on counting the places of
 its readers from the oldest record. So after a day nobody gets a new record any more. At every call it looks
-through all records, too. And its saved state holds how far a table's stream was read, but not the records.
+through all records, too. Its saved state holds how far a table's stream was read, but not the records. And a
+batch counts as done when the function reports that a record failed.
 """
 
 import threading
@@ -18,6 +19,7 @@ def make_streams_last(dynamodb: Any, kinesis: Any, awslambda: Any) -> None:
     kinesis._get_records = expiry.never_during(kinesis._get_records)
     kinesis._get_shard_iterator = expiry.never_during(kinesis._get_shard_iterator)
     awslambda._poll_kinesis = expiry.before(awslambda._poll_kinesis)
+    awslambda._execute_function = with_failed_records(awslambda._execute_function)
     dynamodb.get_state = with_unread_records(dynamodb.get_state, dynamodb, awslambda)
     dynamodb.load_persisted_state = with_saved_records(dynamodb.load_persisted_state, dynamodb)
 
@@ -99,3 +101,22 @@ def with_saved_records(load: Callable[[dict], None], dynamodb: Any) -> Callable[
             dynamodb._stream_trimmed.update(data.get("stream_trimmed", {}))
 
     return load_with_records
+
+
+def with_failed_records(execute: Callable[[dict, dict], dict]) -> Callable[[dict, dict], dict]:
+    """Wrap `_execute_function`: a batch of a stream with a record that failed is sent again, all of it.
+
+    Lambda would send it from that record on. A function must accept the others twice on AWS, too.
+    """
+
+    def execute_and_look(function: dict, event: dict) -> dict:
+        result = execute(function, event)
+        records, body = (each if isinstance(each, dict) else {} for each in (event, result.get("body")))
+        first = (records.get("Records") or [{}])[0]
+        is_stream = first.get("eventSource") in ("aws:kinesis", "aws:dynamodb")
+        if is_stream and (failures := body.get("batchItemFailures")):
+            error = {"errorType": "PartialFailure", "errorMessage": f"go on from {failures[0]}"}
+            return result | {"error": True, "body": error}
+        return result
+
+    return execute_and_look

@@ -199,7 +199,7 @@ def remember_projections(project: Callable[..., dict], compact: Callable[[Any], 
 def measure_less(
     paginate: Callable[..., tuple[list, bool]], page_bytes: int
 ) -> Callable[..., tuple[list, bool]]:
-    """Wrap `_paginate_evaluated_items`, which adds up the sizes of all attributes: few items are never too large.
+    """Wrap `_paginate_evaluated_items`, which adds up the sizes of all attributes of a page.
 
     No character has more than 4 bytes, so an item is smaller than 4 times its printed form.
     """
