@@ -59,7 +59,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from numbers import Real
@@ -135,6 +135,7 @@ OTHER_SPACE = re.compile(r"[^\S \t]")
 
 SPOOL_BYTES = 100 * 1024 * 1024
 SEGMENT_BYTES = 1024 * 1024
+UNSAVED_TICKS = 100_000  # kept in memory at most, while the disk takes no more
 DETAILED_SYMBOLS = 10  # up to so many symbols, each record gets a line of its own
 HEARTBEAT_SECONDS = 5  # time-out of a ping
 BACKFILL_SYMBOLS = 8  # loaded together; a week of one-minute bars of all symbols would fill the memory
@@ -144,6 +145,10 @@ log = logging.getLogger("producer")
 
 class CannotRun(Exception):
     """The producer cannot start or go on. The message says what to do."""
+
+
+class CannotWrite(CannotRun):
+    """The disk takes no more now. The message names the file, and says what to do."""
 
 
 # --- Ticks --------------------------------------------------------------------------------------
@@ -603,11 +608,13 @@ def write_durably(path: Path, data: bytes, *, append: bool = False) -> None:
     """Append to a file, or replace it as a whole. On return, data and file name are safe from a power cut.
 
     Raises:
-        CannotRun: the file cannot be written.
+        CannotWrite: the file cannot be written. It is as it was before.
     """
     target = path if append else path.with_name(path.name + ".new")
+    is_named, size = False, 0
     try:
-        is_named = append and path.exists()
+        if append and path.exists():
+            is_named, size = True, path.stat().st_size
         with target.open("ab" if append else "wb") as file:
             file.write(data)
             file.flush()
@@ -617,7 +624,9 @@ def write_durably(path: Path, data: bytes, *, append: bool = False) -> None:
         if not is_named:
             sync_folder(path.parent)
     except OSError as error:
-        raise CannotRun(f"cannot write {path} ({error.strerror}): make room, or set STATE_DIR") from None
+        with suppress(OSError):
+            os.truncate(target, size)  # a part of the data would damage what is appended later
+        raise CannotWrite(f"cannot write {path} ({error.strerror}): make room, or set STATE_DIR") from None
 
 
 def sync_folder(folder: Path) -> None:
@@ -1030,7 +1039,8 @@ class Producer:
     set_status: Callable[[str], None]
     heartbeat: Heartbeat
     totals: Counter[str] = field(default_factory=Counter)
-    waiting: int = 0  # ticks in the spool
+    waiting: int = 0  # ticks in the spool, and unsaved ones
+    unsaved: list[dict[str, Any]] = field(default_factory=list)  # newer than all in the spool
 
     def __post_init__(self) -> None:
         self._reasons: dict[str, str] = {}
@@ -1059,6 +1069,10 @@ class Producer:
                 f"{self.totals['sent']} sent, {self.waiting} waiting, next poll {next_poll:%H:%M:%S} UTC"
             )
             self.clock.sleep(pause)
+        self.save([])
+        if self.unsaved:
+            self.totals["lost"] += len(self.unsaved)
+            log.error("%d ticks are lost: they could be neither sent nor written", len(self.unsaved))
 
     def summary(self) -> str:
         """What was done so far, in one line."""
@@ -1129,32 +1143,55 @@ class Producer:
         if self.spool is None:
             for tick in new:
                 self.on_sent(tick, {})
-        elif new and self.spool.size() > SPOOL_BYTES:
+        elif new and (self.spool.size() > SPOOL_BYTES or len(self.unsaved) >= UNSAVED_TICKS):
             self.totals["lost"] += len(new)
             log.error("THE SPOOL IS FULL (%d MB): %d ticks are lost", SPOOL_BYTES >> 20, len(new))
             return []
         elif new:
-            self.spool.append(new)
             self.waiting += len(new)
+            self.save(new)
         self.checkpoint.add(ticks)
         return new
+
+    def save(self, new: list[dict[str, Any]]) -> None:
+        """Write unsaved and new ticks to the spool. While the disk takes no more, they stay in memory."""
+        self.unsaved += new
+        if not self.unsaved:
+            return
+        try:
+            self.spool.append(self.unsaved)
+            self.unsaved = []
+        except CannotWrite as error:
+            log.error("%s. Ticks that a crash would lose: %d", error, len(self.unsaved))
 
     def send_spool(self, deadline: float) -> bool:
         """Send what waits in the spool, until `deadline` (monotonic seconds); returns whether all is sent."""
         for segment in self.spool.segments() if self.spool else []:
             ticks = self.spool.read(segment)
-            rest, reason = deliver(
-                self.stream, ticks, clock=self.clock, deadline=deadline, on_sent=self.on_sent
-            )
+            rest = self.send(ticks, deadline)
             if len(rest) < len(ticks) or not ticks:
                 # First the state, then the spool. After a crash in between, the same ticks are sent again.
-                self.checkpoint.save()
-                self.spool.rewrite(segment, rest)
-            if rest:
-                log.warning("Not sent: %s. Waiting in the spool: %d ticks", reason, self.waiting)
+                try:
+                    self.checkpoint.save()
+                except CannotWrite as error:
+                    log.error("%s", error)
+                try:
+                    self.spool.rewrite(segment, rest)
+                except CannotWrite as error:
+                    log.error("%s. Sent again later: %d ticks", error, len(ticks) - len(rest))
+                    self.waiting += len(ticks) - len(rest)
             if rest or self.clock.stopping:
-                break
+                return not self.waiting
+        if self.unsaved:
+            self.unsaved = self.send(self.unsaved, deadline)
         return not self.waiting
+
+    def send(self, ticks: list[dict[str, Any]], deadline: float) -> list[dict[str, Any]]:
+        """Send ticks, as `deliver` does; returns those that were not sent."""
+        rest, reason = deliver(self.stream, ticks, clock=self.clock, deadline=deadline, on_sent=self.on_sent)
+        if rest:
+            log.warning("Not sent: %s. Waiting in the spool: %d ticks", reason, self.waiting)
+        return rest
 
     def on_sent(self, tick: dict[str, Any], answer: dict[str, str]) -> None:
         self.totals["sent"] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -726,6 +727,97 @@ def test_cycle_full_spool_keeps_the_oldest_and_says_what_is_lost(tmp_path, monke
     assert [tick["timestamp"][17:19] for tick in kept] == ["00", "01"]
     assert (down.totals["lost"], down.waiting) == (2, 2)
     assert "THE SPOOL IS FULL" in caplog.text
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """`disk["full"] = True` lets each write fail after its first bytes, as a full disk does."""
+    disk, fsync = {"full": False}, os.fsync
+
+    def fail(descriptor: int) -> None:
+        if disk["full"] and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.truncate(descriptor, max(1, os.fstat(descriptor).st_size - 20))
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    return disk
+
+
+def seconds_of(ticks: list[dict]) -> list[str]:
+    return [tick["timestamp"][17:19] for tick in ticks]
+
+
+def test_cycle_full_disk_sends_from_memory(tmp_path, disk, caplog):
+    stream = FakeStream()
+    going_on = make_producer(tmp_path, stream, ListedSource([[at(1)], [at(2)], [at(3)]]))
+    going_on.cycle(0)
+    disk["full"] = True
+    going_on.cycle(0)
+    assert (seconds_of(stream.ticks), going_on.waiting, going_on.unsaved) == (["01", "02"], 0, [])
+    assert (
+        "No space left on device): make room, or set STATE_DIR. Ticks that a crash would lose: 1"
+        in caplog.text
+    )
+    disk["full"] = False
+    going_on.cycle(0)
+    assert seconds_of(stream.ticks) == ["01", "02", "03"]
+    assert going_on.spool.segments() == []
+
+
+def test_cycle_full_disk_in_an_outage_keeps_ticks_in_memory_and_in_order(tmp_path, disk):
+    stream = FakeStream(lambda tick: True)
+    down = make_producer(tmp_path, stream, ListedSource([[at(n)] for n in range(1, 5)]))
+    down.cycle(0)
+    disk["full"] = True
+    down.cycle(0)
+    down.cycle(0)
+    assert (down.waiting, seconds_of(down.unsaved)) == (3, ["02", "03"])
+    disk["full"], stream.fails = False, lambda tick: False
+    down.run(1)
+    assert seconds_of(stream.ticks) == ["01", "02", "03", "04"]
+    assert (down.waiting, down.unsaved, down.spool.segments()) == (0, [], [])
+
+
+def test_cycle_full_disk_does_not_hide_what_a_part_of_the_spool_still_waits_for(tmp_path, disk):
+    stream = FakeStream(lambda tick: True)
+    polls = [[at(1), at(1, symbol="MSFT")], []]
+    down = make_producer(tmp_path, stream, ListedSource(polls), symbols=("AAPL", "MSFT"))
+    down.cycle(0)
+    disk["full"], stream.fails = True, lambda tick: tick["symbol"] == "MSFT"
+    down.cycle(0)
+    assert down.waiting == 2  # the file could not be shortened, so AAPL is sent again: the same item
+    disk["full"], stream.fails = False, lambda tick: False
+    assert down.send_spool(0)
+    assert [tick["symbol"] for tick in stream.ticks] == ["AAPL", "AAPL", "MSFT"]
+
+
+def test_run_full_disk_at_the_end_of_an_outage_says_what_is_lost(tmp_path, disk, caplog):
+    disk["full"] = True
+    down = make_producer(tmp_path, FakeStream(lambda tick: True), ListedSource([[at(1)]]))
+    down.run(1)
+    assert down.totals["lost"] == 1
+    assert "1 ticks are lost: they could be neither sent nor written" in caplog.text
+
+
+def test_run_disk_with_room_again_at_the_end_writes_what_was_in_memory(tmp_path, disk):
+    disk["full"] = True
+    down = make_producer(tmp_path, FakeStream(lambda tick: True), ListedSource([[at(1)], [at(2)]]))
+    down.cycle(0)
+    disk["full"] = False
+    down.run(1)
+    (segment,) = down.spool.segments()
+    assert seconds_of(down.spool.read(segment)) == ["01", "02"]
+    assert (down.totals["lost"], down.waiting) == (0, 2)
+
+
+def test_cycle_full_disk_and_full_memory_says_what_is_lost(tmp_path, monkeypatch, disk):
+    monkeypatch.setattr(producer, "UNSAVED_TICKS", 2)
+    disk["full"] = True
+    down = make_producer(tmp_path, FakeStream(lambda tick: True), ListedSource([[at(n)] for n in range(4)]))
+    for _ in range(4):
+        down.cycle(0)
+    assert (seconds_of(down.unsaved), down.totals["lost"]) == (["00", "01"], 2)
 
 
 def test_crash_between_sending_and_saving_sends_the_very_same_ticks_again(tmp_path, monkeypatch):
