@@ -54,8 +54,8 @@ class LocalStack:
     """An emulator with its files in `folder`, the project set up in it, and a queue that gets the alerts."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._port = folder, free_port()
-        self.endpoint = f"http://127.0.0.1:{self._port}"
+        self.folder, self.port = folder, free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
         self.environment = aws_environment(self.endpoint)
         self.emulator: subprocess.Popen | None = None
         self.processes: dict[str, subprocess.Popen] = {}
@@ -80,7 +80,7 @@ class LocalStack:
         """Start the emulator. It goes on from the state that `stop` has left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "ministack.log"
-        command = [sys.executable, ROOT / "scripts/lib/local/emulator.py", self.folder, str(self._port)]
+        command = [sys.executable, ROOT / "scripts/lib/local/emulator.py", self.folder, str(self.port)]
         with log.open("a") as output:
             self.emulator = subprocess.Popen(
                 command, env=self.environment, stdout=output, stderr=subprocess.STDOUT, cwd=self.folder
