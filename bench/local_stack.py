@@ -160,12 +160,12 @@ class LocalStack:
 
     # What is there
 
-    def sent(self) -> list[dict[str, Any]]:
+    def sent(self, stream: str = STREAM) -> list[dict[str, Any]]:
         """The ticks on the stream, in its order; `arrived` is when each came, in epoch seconds."""
         client, ticks = self.client("kinesis"), []
-        for shard in client.describe_stream(StreamName=STREAM)["StreamDescription"]["Shards"]:
+        for shard in client.describe_stream(StreamName=stream)["StreamDescription"]["Shards"]:
             iterator = client.get_shard_iterator(
-                StreamName=STREAM, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+                StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
             )["ShardIterator"]
             while (answer := client.get_records(ShardIterator=iterator, Limit=10_000))["Records"]:
                 iterator = answer["NextShardIterator"]
@@ -204,7 +204,10 @@ class LocalStack:
         return int(self.script("query.sh", str(query), "--csv").split()[-1].strip('"'))
 
     def messages(self, queue: str = QUEUE) -> list[dict[str, Any]]:
-        """Take the alerts that wait in the queue; `received` is when each came, in epoch seconds."""
+        """Take the alerts that wait in the queue; `received` is when each came, in epoch seconds.
+
+        An alert that is no JSON is a dict with its `text`.
+        """
         client, alerts = self.client("sqs"), []
         url = client.get_queue_url(QueueName=queue)["QueueUrl"]
         while batch := client.receive_message(
@@ -214,8 +217,9 @@ class LocalStack:
             client.delete_message_batch(QueueUrl=url, Entries=handles)
             for message in batch:
                 body = json.loads(message["Body"])
-                body = json.loads(body["Message"]) if "Message" in body else body
-                alerts.append(body | {"received": int(message["Attributes"]["SentTimestamp"]) / 1000})
+                text = body.get("Message", message["Body"])
+                alert = json.loads(text) if text.startswith("{") else {"text": text}
+                alerts.append(alert | {"received": int(message["Attributes"]["SentTimestamp"]) / 1000})
         return alerts
 
 

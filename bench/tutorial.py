@@ -1,12 +1,17 @@
-"""The handlers of the classic tutorial, re-created as plainly as they are taught: for handlers.py.
+"""The classic tutorial's handlers and producer, re-created as plainly as they are taught: to measure against.
 
 One PutItem and one PutObject a record; a Query over the whole day so far for each symbol of a batch, of which
-only the newest tick is judged; every exception is printed and forgotten.
+only the newest tick is judged; every exception is printed and forgotten. The producer takes one symbol after
+the other, and sleeps after each round. Run as a program, it streams simulated quotes:
+
+    python bench/tutorial.py SYMBOL,SYMBOL… DELAY
 """
 
 import base64
 import json
 import os
+import sys
+import time
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -61,3 +66,31 @@ def StockTrendAnalysis() -> Callable:
         return {"statusCode": 200}
 
     return lambda_handler
+
+
+def produce(symbols: list[str], delay: float, fetch: Callable[[str], dict]) -> None:
+    """The producer: `fetch` gives the tick of a symbol."""
+    kinesis = boto3.client("kinesis")
+    while True:
+        for symbol in symbols:
+            data = json.dumps(fetch(symbol))
+            kinesis.put_record(StreamName=os.environ["STREAM_NAME"], Data=data, PartitionKey=symbol)
+        time.sleep(delay)
+
+
+if __name__ == "__main__":
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    from sources.simulated import SimulatedSource
+    from stream_stock_data import build_tick
+
+    source = SimulatedSource(seed=None, delay_seconds=float(sys.argv[2]))
+    produce(
+        sys.argv[1].split(","),
+        float(sys.argv[2]),
+        lambda symbol: build_tick(
+            source.fetch([symbol])[0], source="simulated", fetched_at=datetime.now(UTC)
+        ),
+    )
