@@ -166,14 +166,14 @@ def main() -> int:
             flags = ["--symbols", ",".join(symbols), "--delay", str(sizes[count])]
             ours = [sys.executable, str(ROOT / "stream_stock_data.py"), "--source", "simulated", *flags]
             run = measure(stack, TABLE, STREAM, QUEUE, ours, arguments.seconds)
-            missed += show(f"{count} symbols every {sizes[count]:g} s", run)
+            missed += show(f"{count} symbol{'s' * (count > 1)} every {sizes[count]:g} s", run)
         for count, symbols in cases.items() if tutorial else ():
             with tutorial.mappings():
                 command = tutorial.producer(symbols, sizes[count])
                 run = measure(
                     stack, tutorial.table, tutorial.stream, tutorial.queue, command, arguments.seconds
                 )
-            show(f"the tutorial's, {count} symbols every {sizes[count]:g} s", run)
+            show(f"the tutorial's, {count} symbol{'s' * (count > 1)} every {sizes[count]:g} s", run)
     print("\n" + "\n".join(f"MISSED: {goal}" for goal in missed) if missed else "\nall goals are met")
     return 1 if missed else 0
 

@@ -39,18 +39,14 @@ class Network:
         self._loop.call_soon_threadsafe(lambda: [writer.close() for writer in self._writers])
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            if self.is_cut:
-                return
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        except OSError:  # the emulator is being restarted
-            return
-        finally:
-            if self.is_cut or "far_writer" not in locals():
-                writer.close()
-        self._writers |= {writer, far_writer}
-        await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
-        self._writers -= {writer, far_writer}
+        with suppress(OSError):  # the emulator is being restarted
+            if not self.is_cut:
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+                ends = {writer, far_writer}
+                self._writers |= ends
+                await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
+                self._writers -= ends
+        writer.close()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
