@@ -102,7 +102,7 @@ def measure(
 
 def candidates(alert: dict[str, Any], ticks: dict[Key, dict[str, Any]]) -> Iterator[Key]:
     """The tick of an alert. The tutorial's does not tell its time, only its symbol and price."""
-    if "timestamp" in alert:
+    if "alert_id" in alert:
         yield alert["symbol"], alert["timestamp"]
     elif "text" in alert:
         symbol, _, rest = alert["text"].partition(": ")

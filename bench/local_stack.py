@@ -270,7 +270,8 @@ def books(stack: LocalStack, fetched: Iterable[Key] | None = None) -> Verdict:
 
 
 def is_crossover(alert: dict[str, Any]) -> bool:
-    return alert.get("signal") in ("BUY", "SELL")
+    """Whether it is one crossover: not an anomaly, not the digest of several alerts, not a test."""
+    return "alert_id" in alert and alert["signal"] in ("BUY", "SELL")
 
 
 def signal_of(alert: dict[str, Any]) -> Signal:

@@ -57,8 +57,16 @@ def test_candidates_an_alert_of_the_tutorial_is_the_newest_tick_of_its_price():
     newer = ("A", "2026-11-20T15:00:05.000Z")
     ticks = {A: {"price": 9.5}, newer: {"price": 9.5}, B: {"price": 9.5}}
     assert list(end_to_end.candidates({"text": "A: BUY at 9.5"}, ticks)) == [newer, A]
-    assert list(end_to_end.candidates({"symbol": "B", "timestamp": B[1]}, ticks)) == [B]
+    ours = {"symbol": "B", "timestamp": B[1], "alert_id": f"{B[1]}#BUY"}
+    assert list(end_to_end.candidates(ours, ticks)) == [B]
     assert list(end_to_end.candidates({"symbol": "TEST"}, ticks)) == []
+
+
+def test_is_crossover_neither_a_digest_nor_an_anomaly_is_one():
+    alert = {"alert_id": "1#BUY", "signal": "BUY"}
+    assert local_stack.is_crossover(alert)
+    assert not local_stack.is_crossover({"signal": "BUY"})
+    assert not local_stack.is_crossover(alert | {"signal": "ANOMALY"})
 
 
 def test_growth_is_measured_from_the_first_sample():

@@ -121,15 +121,15 @@ def test_function_that_reports_a_failed_record_gets_the_batch_again(services, so
 
 def test_other_version_runs_as_it_is_and_says_so(monkeypatch, capsys):
     patched = mock.Mock()
-    monkeypatch.setattr(patches, "make_queries_quick", patched)
-    monkeypatch.setattr(patches, "make_streams_last", patched)
+    for name in ("make_items_lean", "make_queries_quick", "make_streams_last"):
+        monkeypatch.setattr(patches, name, patched)
     monkeypatch.setattr(patches, "version", lambda name: "9.9")
     patches.patch_ministack()
     assert not patched.called
     assert "only version 1.5.33 is patched" in capsys.readouterr().err
     monkeypatch.setattr(patches, "version", lambda name: patches.TESTED_VERSION)
     patches.patch_ministack()
-    assert patched.call_count == 2
+    assert patched.call_count == 3
 
 
 def test_tested_version_is_the_one_that_is_installed():

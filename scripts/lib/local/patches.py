@@ -4,6 +4,7 @@ import sys
 from importlib.metadata import version
 
 from lasting_streams import make_streams_last
+from lean_items import make_items_lean
 from quick_query import make_queries_quick
 
 TESTED_VERSION = "1.5.33"
@@ -14,6 +15,7 @@ def patch_ministack() -> None:
     from ministack.services import dynamodb, kinesis, lambda_svc
 
     if version("ministack") == TESTED_VERSION:
+        make_items_lean(dynamodb)
         make_queries_quick(dynamodb)
         make_streams_last(dynamodb, kinesis, lambda_svc)
     else:
