@@ -270,7 +270,7 @@ def books(stack: LocalStack, fetched: Iterable[Key] | None = None) -> Verdict:
 
 
 def is_crossover(alert: dict[str, Any]) -> bool:
-    """Whether it is one crossover: not an anomaly, not the digest of several alerts, not a test."""
+    """Whether it is one crossover: not an anomaly, and not the digest of several alerts."""
     return "alert_id" in alert and alert["signal"] in ("BUY", "SELL")
 
 
