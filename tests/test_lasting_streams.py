@@ -121,7 +121,7 @@ def test_function_that_reports_a_failed_record_gets_the_batch_again(services, so
 
 def test_other_version_runs_as_it_is_and_says_so(monkeypatch, capsys):
     patched = mock.Mock()
-    for name in ("make_items_lean", "make_queries_quick", "make_streams_last"):
+    for name in ("make_items_lean", "make_queries_quick", "make_streams_last", "poll_tables_beside"):
         monkeypatch.setattr(patches, name, patched)
     monkeypatch.setattr(patches, "version", lambda name: "9.9")
     patches.patch_ministack()
@@ -129,7 +129,7 @@ def test_other_version_runs_as_it_is_and_says_so(monkeypatch, capsys):
     assert "only version 1.5.33 is patched" in capsys.readouterr().err
     monkeypatch.setattr(patches, "version", lambda name: patches.TESTED_VERSION)
     patches.patch_ministack()
-    assert patched.call_count == 3
+    assert patched.call_count == 4
 
 
 def test_tested_version_is_the_one_that_is_installed():

@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from lasting_streams import make_streams_last
 from lean_items import make_items_lean
+from parallel_polls import poll_tables_beside
 from quick_query import make_queries_quick
 
 TESTED_VERSION = "1.5.33"
@@ -18,5 +19,6 @@ def patch_ministack() -> None:
         make_items_lean(dynamodb)
         make_queries_quick(dynamodb)
         make_streams_last(dynamodb, kinesis, lambda_svc)
+        poll_tables_beside(lambda_svc)
     else:
         print(f"This MiniStack slows down: only version {TESTED_VERSION} is patched", file=sys.stderr)
