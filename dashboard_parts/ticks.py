@@ -96,7 +96,7 @@ class Series:
 
     def may_change(self, alert_id: str) -> bool:
         """Whether an alert is not known yet, waits to be sent, or may still be sent for a live tick."""
-        return self.alerts.get(alert_id, {}).get("status") in (None, "pending", "told", "historical")
+        return self.alerts.get(alert_id, {}).get("status") in (None, "pending", "historical")
 
     def is_complete_from(self, start: datetime) -> bool:
         """Whether no tick is missing from a time on."""

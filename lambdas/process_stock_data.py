@@ -204,11 +204,10 @@ def tolerate_transient_errors(what: str) -> Iterator[None]:
     """Log an error that may pass and leave the block: botocore has retried already. Raise any other error."""
     try:
         yield
-    except (ConnectionError, HTTPClientError) as error:  # no answer
-        logger.warning("%s: %s", what, error)
-    except ClientError as error:
-        is_theirs = error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
-        if not is_theirs and not error.response["Error"]["Code"].startswith(THROTTLED):
+    except (ConnectionError, HTTPClientError, ClientError) as error:
+        answer = getattr(error, "response", None)  # without one, or with theirs or a throttle: it may pass
+        is_ours = answer and answer["ResponseMetadata"]["HTTPStatusCode"] < 500
+        if is_ours and not answer["Error"]["Code"].startswith(THROTTLED):
             raise
         logger.warning("%s: %s", what, error)
 

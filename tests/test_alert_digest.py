@@ -121,7 +121,7 @@ def test_lambda_handler_digest_reads_well_in_a_mail_and_fits_one_text_message(st
     assert fields["message"].splitlines() == [head, *lines[2:12]]
 
 
-def test_tell_people_longest_symbols_and_numbers_stay_within_the_limits_of_sns(stock_trend_analysis, table):
+def test_digest_longest_symbols_and_numbers_stay_within_the_limits_of_sns(stock_trend_analysis, table):
     alert = {
         "symbol": "^" + "W" * 31,
         "price": Decimal("1234567.8901234567890123456789012345678"),
@@ -132,7 +132,7 @@ def test_tell_people_longest_symbols_and_numbers_stay_within_the_limits_of_sns(s
         "timestamp": "2026-11-20T14:30:00.000Z",
         "message": "x" * 300,
     }
-    assert stock_trend_analysis.tell_people([alert] * 5000)
+    assert stock_trend_analysis.publish(*stock_trend_analysis.digest([alert] * 5000))
     (digest,) = digests(table)
     text = text_of(digest, "sms")
     assert len(text) + text.count("^") <= 160  # GSM-7 takes two places for it
@@ -171,7 +171,9 @@ def test_lambda_handler_machine_that_missed_its_alert_gets_it_and_people_hear_no
 
     table.interrupt = fail_some
     assert invoke(stock_trend_analysis, items) != SUCCESS
-    assert Counter(alert["status"]["S"] for alert in table.alerts.values()) == {"sent": 17, "told": 3}
+    assert Counter(alert["status"]["S"] for alert in table.alerts.values()) == {"sent": 17, "pending": 3}
+    waiting = [alert["audience"]["S"] for alert in table.alerts.values() if alert["status"]["S"] == "pending"]
+    assert waiting == ["each"] * 3
     assert invoke(stock_trend_analysis, items) == SUCCESS
     assert len(heard(table.messages, *PEOPLE)) == 1
     for_machines = Counter(alert["symbol"] for alert in heard(table.messages, *MACHINES))

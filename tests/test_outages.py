@@ -98,9 +98,10 @@ class Pipeline:
         )
 
     def told(self) -> list[tuple[str, str]]:
-        """Symbol and alert_id of each message."""
+        """Symbol and alert_id of each message that is of one alert."""
         messages = [json.loads(envelope["Message"]) for envelope in self.topic.messages()]
-        return sorted((message["symbol"], message["alert_id"]) for message in messages)
+        alerts = [message for message in messages if "count" not in message]  # and no digests
+        return sorted((alert["symbol"], alert["alert_id"]) for alert in alerts)
 
 
 def expected_alerts() -> list[tuple[str, str]]:

@@ -13,13 +13,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import ModuleType, SimpleNamespace
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from helpers.aws_faults import FaultyAws, Killed, seeded
-from helpers.checkout import ROOT
+from helpers.checkout import ROOT, load_module
 from helpers.crossings import crossings, prices_around
 from helpers.memory_dynamodb import MemoryDynamoDB
 from helpers.mocked_aws import Table, Topic, resource
@@ -932,6 +933,20 @@ def test_lambda_handler_error_that_no_retry_mends_is_raised(
         invoke(stock_trend_analysis, items)
 
 
+def test_lambda_handler_alerts_table_with_other_keys_is_named_before_anything_is_published(
+    stock_trend_analysis, ticks_table, topic, now
+):
+    """With the keys of the ticks table, only one alert of a tick would find room, and the next look known."""
+    client, definition = boto3.client("dynamodb"), resource("alerts_table")
+    client.delete_table(TableName=definition["TableName"])
+    client.create_table(**resource("ticks_table") | {"TableName": definition["TableName"]})
+    items = [*make_series([100] * 20), make_item(minute=20, price=110, change=10)]
+    put_all(ticks_table, items)
+    with pytest.raises(ValueError, match=f"{definition['TableName']}: the keys must be symbol and alert_id"):
+        invoke(stock_trend_analysis, items)
+    assert topic.messages() == []
+
+
 FAULTS = ("throttled", "error", "unreachable", "lost", "denied", "killed", "killed_after")
 
 
@@ -1072,8 +1087,10 @@ def test_lambda_handler_counts_what_lambda_will_send_again(
 
 @pytest.mark.parametrize("name", ["TABLE_NAME", "ALERTS_TABLE_NAME", "SNS_TOPIC_ARN"])
 def test_import_missing_variable_is_named(load_handler, monkeypatch, name):
-    with pytest.raises(KeyError, match=f"set {name} in"):
-        load_handler("stock_trend_analysis", **{name: ""})
+    load_handler("stock_trend_analysis")
+    monkeypatch.delenv(name)
+    with pytest.raises(KeyError, match=name):
+        load_module("lambdas/stock_trend_analysis.py")
 
 
 @pytest.mark.parametrize(("short", "long"), [("20", "20"), ("0", "20"), ("30", "20")])

@@ -83,9 +83,11 @@ class MemoryDynamoDB:
             self.messages.append(message)
         self.interrupt("after Publish")
 
-    def update_item(self, *, Key, ExpressionAttributeValues, **_) -> None:
+    def update_item(self, *, Key, ExpressionAttributeNames, ExpressionAttributeValues, **_) -> None:
         self.interrupt("UpdateItem")
         key = Key["symbol"]["S"], Key["alert_id"]["S"]
         with self._lock:
-            self.alerts[key] = self.alerts[key] | {"status": ExpressionAttributeValues[":sent"]}
+            self.alerts[key] = self.alerts[key] | {
+                ExpressionAttributeNames["#name"]: ExpressionAttributeValues[":value"]
+            }
         self.interrupt("after UpdateItem")

@@ -79,19 +79,15 @@ def list_rules(handler: ModuleType, folder: str, symbols: list[str]) -> list[str
     """A line for each rule and symbol: what both sides are now, and how far it is from coming true."""
     histories = {symbol: history_of(handler, folder, symbol) for symbol in symbols}
     lines = [f"{'SYMBOL':<10} {'RULE':<30} {'NOW':<26} HOW FAR"]
-    for names, greater, smaller, words in handler.RULES.values():
+    for names, left, right, sign, words in handler.RULES.values():
         text, _, values = words.strip().rstrip(")").partition(" (")
         for symbol in symbols if "*" in names else sorted(names & set(symbols)):
             history, now, far = histories[symbol], "", "unknown: not enough ticks yet"
-            sides = [history.value(side, 0) for side in (greater, smaller)] if history.items else [None]
-            if all(sides):
-                one, other = (handler.rounded(*side) for side in sides)
+            one, other = (history.rounded(side, 0) for side in (left, right))
+            lead = sign * (one - other)
+            if not lead.is_nan():
                 now = values.format(one, other)
-                far = (
-                    "is true now, and alerts when it comes true again"
-                    if one > other
-                    else f"{other - one:f} to go"
-                )
+                far = "is true now, and alerts when it comes true again" if lead > 0 else f"{-lead:f} to go"
             lines.append(f"{symbol:<10} {text:<30} {now:<26} {far}")
     return lines
 
