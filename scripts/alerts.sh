@@ -23,6 +23,7 @@
 #
 # When many alerts come at once, people get one message that sums them up; who asked for --symbols gets each of theirs.
 # scripts/setup.sh subscribes the address and the number in .env. When you change one there, the old one stays subscribed.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

@@ -9,6 +9,7 @@
 # Looks in the region AWS_REGION alone. What belongs to the whole account (roles, budget, CloudWatch dashboard) stays while
 # the stack in another region has it. First lists what it will delete, and asks. A resource that has one of our names but not the tag
 # project=stock-market-streaming is not ours: it is named and left alone. Exit status 1 when anything is left.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

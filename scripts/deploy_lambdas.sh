@@ -2,6 +2,7 @@
 # Uploads the code of each function that differs from what runs, and applies its settings (averages, rules …).
 #
 # Usage: scripts/deploy_lambdas.sh
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

@@ -6,6 +6,7 @@
 # One line for each check: ok, note (worth knowing), WRONG, or ? when the check could not be done, for example without a
 # permission. It checks tools, settings and credentials, then each resource against the settings, mappings,
 # subscriptions, data, and failures of the last hour. Exit status 1 when something is WRONG.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

@@ -16,6 +16,7 @@
 # Alarms: a function is five minutes behind or keeps failing, a record is not a tick, Lambda has given up a batch, or
 # could not even store it. ForwardAlerts is watched too, if scripts/alerts.sh has made it.
 # Run it again at any time: what exists stays, also what you asked for earlier. At the end it prints what this costs.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

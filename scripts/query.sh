@@ -10,6 +10,7 @@
 #
 # Rows go to standard output, everything else to standard error. AWS_ENDPOINT_URL sends it to an emulator instead of AWS;
 # there it needs requirements/athena.txt. Ctrl-C stops the query. Exit status 1 when it failed or there is no data.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

@@ -8,6 +8,7 @@
 # An alert that no chat has taken lies there too. What succeeds is removed from the bucket, the rest stays for the next
 # run. A function takes a batch twice without harm, so you may interrupt this and run it again. Exit status 1 when
 # something failed again.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

@@ -15,10 +15,11 @@
 # scripts/setup.sh and the producer, and prints each tick once it is stored and each alert as a subscriber gets
 # it. After the first tick it starts the page dashboard.py, also on 127.0.0.1. Ctrl-C stops everything. While it runs,
 # its files are in .local/. If an earlier run was killed, it first ends what that left running.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail
-require_lib local/{venv,pip,leftovers,run_folder,emulator,dashboard,jobs}
+require_lib local/{venv,pip,leftovers,run_folder,emulator,second_terminal,dashboard,jobs}
 
 source='' symbols='' delay='' file='' keep='' dashboard=yes arguments=()
 

@@ -9,6 +9,7 @@
 # On Linux it is a systemd user unit, on macOS a launchd agent: of this user, without root. It follows .env and the flags
 # (python stream_stock_data.py --help), and reads the AWS credentials that `aws configure` has stored. A second install
 # replaces the flags, and starts the producer again with what .env says then. docs/always-on.md says more.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

@@ -10,6 +10,7 @@
 # Athena workgroup, all tagged project=stock-market-streaming. Reads .env (see .env.example); a variable of the
 # environment wins. Run it again after you change a setting, or after an interruption. AWS_ENDPOINT_URL sends it to
 # an emulator instead of AWS. At the end it prints what all this costs while idle; scripts/cleanup.sh removes it all.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

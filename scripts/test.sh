@@ -5,6 +5,7 @@
 #
 # Installs what it needs into .venv. It runs a part of the long random tests, and with CI=true all of them. It runs shfmt
 # and shellcheck when the machine has them; with CI=true the machine must have them.
+
 # shellcheck source=scripts/common.sh
 . "${0%/*}/common.sh"
 set -euo pipefail

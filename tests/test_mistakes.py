@@ -229,7 +229,7 @@ def test_kept_state_says_how_to_use_it_and_where_it_goes_on(shell):
 
 def test_second_subscriber_is_told_how_the_first_one_ends(shell):
     code = """require_lib resources/subscriptions; call_unless() { true; }
-        ensure_subscription topic "$1"$'\\tother\\tarn:aws:x' "$1" mine"""
+        ensure_subscription topic "$1"$'\\tother\\tarn:aws:x' "$1" mine '{}'"""
     assert "mail" not in shell.eval(code, "sqs").stderr
     assert "the link in each mail" in shell.eval(code, "email").stderr
 

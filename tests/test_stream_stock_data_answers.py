@@ -142,6 +142,7 @@ def listening(answers: tuple) -> Listening:
         checkpoint=Checkpoint(None, stream_created=None),
         spool=None,
         stream=None,
+        heartbeat=producer.Heartbeat(""),
         clock=producer.Clock(),
         set_status=lambda text: None,
     )
