@@ -109,7 +109,7 @@ def test_sums_in_the_readme_follow_from_the_prices(latency):
     for price in ("kinesis_shard_hour", "kinesis_on_demand_hour"):
         assert f"${USD[price]} an hour, ${USD[price] * 730:.2f} a month" in readme
     assert f"KMS calls, about ${12 * 730 * USD['kms_million_calls'] / 1e6:.3f} a month" in readme
-    monitoring = 8 * USD["cloudwatch_alarm_month"] + USD["cloudwatch_dashboard_month"]
+    monitoring = 10 * USD["cloudwatch_alarm_month"] + USD["cloudwatch_dashboard_month"]
     assert f"up to ${monitoring:.2f} a month" in readme
     one, many = (round(latency.cost_of_tick(symbols) * 1e6) for symbols in (1, 500))
     assert f"about {one} millionths of a dollar with one symbol, and {many} millionth with" in readme

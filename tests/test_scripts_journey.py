@@ -62,7 +62,7 @@ def test_scripts_for_operating_do_their_work(journey):
     assert "function ProcessStockData: code updated" in journey.steps["deployment of a change"].stderr
     assert "No failed batches." in journey.steps["redrive"].stderr
     assert "my-alerts" in journey.steps["subscriptions"].stdout
-    assert "CloudWatch alarms, 8" in journey.steps["monitoring"].stdout
+    assert "CloudWatch alarms, 10" in journey.steps["monitoring"].stdout
     assert len(journey.there["before"]["alarms"]) == 8
     assert {"trails", "queues"} <= journey.there["before"].keys()
 
