@@ -50,7 +50,7 @@ def record_arguments_of_python(project: Project) -> None:
     folder = project.folder / "recording"
     folder.mkdir()
     real = shutil.which("python3", path=project.environment["PATH"])
-    (folder / "python3").write_text(f'#!/bin/sh\necho "$@" >>"{folder}/arguments"\nexec {real} "$@"\n')
+    (folder / "python3").write_text(f'#!/bin/sh\necho "$@" >>"{folder}/arguments"\nexec "{real}" "$@"\n')
     (folder / "python3").chmod(0o755)
     project.environment["PATH"] = f"{folder}{os.pathsep}{project.environment['PATH']}"
 

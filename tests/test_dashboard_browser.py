@@ -210,7 +210,7 @@ def test_narrow_window_shows_what_it_has_room_for_and_an_empty_chart_is_a_box(
 
     page.driver.get(f"{address}/?symbol=EMPTY&with=EMPTY")
     eventually(lambda: "Add it to STOCK_SYMBOLS" in page.text(".st-key-empty"))
-    assert height_of("empty") == heights[0]
+    eventually(lambda: height_of("empty") == heights[0])
     page.resize(390, 700)
     eventually(lambda: height_of("empty") == heights[1])
     page.resize(1280, 700)

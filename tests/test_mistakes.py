@@ -49,7 +49,7 @@ class Shell:
 
     def eval(self, code: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess:
         """Run code that may use the files of scripts/lib."""
-        start = f". scripts/common.sh; TEMPORARY=$PWD; CLI_ERRORS=$PWD/errors; AWS_CLI=aws; {code}"
+        start = f". scripts/common.sh; TEMPORARY=$PWD; CLI_ERRORS=$PWD/errors; AWS_CLI=$(type -P aws); {code}"
         return self.run("bash", "-euo", "pipefail", "-c", start, "scripts/x.sh", *arguments, **settings)
 
 
@@ -236,6 +236,6 @@ def test_second_subscriber_is_told_how_the_first_one_ends(shell):
 
 def test_monitoring_of_the_emulator_has_no_link_to_the_console(shell):
     code = """require_lib monitoring/report; load_settings; FIND_MONITORING=(true)
-        OPERATIONS_TOPIC_ARN=x; call() { REPLY=''; }; : >found-alarm; print_monitoring"""
+        OPERATIONS_TOPIC_ARN=x; list_subscriptions() { REPLY=''; }; : >found-alarm; print_monitoring"""
     assert "region=us-east-1#dashboards/dashboard/stock-market-streaming" in shell.eval(code).stdout
     assert "console.aws.amazon.com" not in shell.eval(code, AWS_ENDPOINT_URL="http://127.0.0.1:4566").stdout

@@ -58,7 +58,7 @@ class Machine:
         for name in ("stream_stock_data.py", ".env.example", "requirements.txt"):
             shutil.copy(ROOT / name, self.root)
         (self.root / FLAGS[1]).write_text("AAPL, MSFT")
-        write_program(self.root / ".venv/bin/python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        write_program(self.root / ".venv/bin/python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         for name in ("id", "uname", "systemctl", "loginctl", "launchctl", "journalctl"):
             write_program(tools / name, TOOL)
         self.environment = {

@@ -397,7 +397,7 @@ class FaultyMarket:
 
 
 SHORT_PAUSES = """
-producer.REQUEST_SECONDS, producer.CHARTS_ONLY_SECONDS = 0.3, 0
+producer.REQUEST_SECONDS, producer.CHARTS_ONLY_SECONDS = 2, 0
 producer.RATE_LIMIT_SECONDS = producer.RETRY_SECONDS = (0.01, 0.05)
 config = producer.Config
 producer.Config = lambda **settings: config(**settings | {"retries": {"total_max_attempts": 1}})

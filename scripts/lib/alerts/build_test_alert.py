@@ -16,6 +16,7 @@ def build(topic_arn: str, symbol: str, signal: str, sma_short: str, sma_long: st
     message += f", SMA-{sma_short} 99.5, SMA-{sma_long} 99.4"
     alert = {"symbol": symbol, "timestamp": timestamp, "price": 100.0, "change_percent": 6.0}
     alert |= {"sma_short": 99.5, "sma_long": 99.4, "signal": signal, "alert_id": alert_id, "message": message}
+    alert["audience"] = "all"
     text = f"{message}. {timestamp[:16].replace('T', ' ')} UTC. No investment advice."
     legend = "This is a test of your subscription, sent by scripts/alerts.sh test. The figures are made up."
     texts = {"default": text, "sms": text, "email": f"{text}\n\n{legend}\n"}
