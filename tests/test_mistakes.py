@@ -239,3 +239,20 @@ def test_monitoring_of_the_emulator_has_no_link_to_the_console(shell):
         OPERATIONS_TOPIC_ARN=x; list_subscriptions() { REPLY=''; }; : >found-alarm; print_monitoring"""
     assert "region=us-east-1#dashboards/dashboard/stock-market-streaming" in shell.eval(code).stdout
     assert "console.aws.amazon.com" not in shell.eval(code, AWS_ENDPOINT_URL="http://127.0.0.1:4566").stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "buckets", "words"),
+    [
+        (
+            "table",
+            "",
+            "table mine: you may not read its tags: get the permission dynamodb:ListTagsOfResource",
+        ),
+        ("bucket", "mine", "bucket mine: you may not read its tags: get the permission s3:GetBucketTagging"),
+        ("bucket", "None", "bucket mine: belongs to another account: choose another BUCKET_NAME in .env"),
+    ],
+)
+def test_doctor_tells_a_missing_permission_from_a_bucket_of_another_account(shell, kind, buckets, words):
+    code = f"require_lib doctor/resources; state_of() {{ printf hidden; }}; call() {{ REPLY={buckets}; }}"
+    assert words in shell.eval(f"{code}; check_resource {kind} mine true").stdout

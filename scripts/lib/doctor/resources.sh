@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The doctor on resources: is each one as the settings want it?
-require_lib state/{inventory,regions,survey} resources/{analytics,roles,saved_queries,tables} doctor/findings
+require_lib state/{inventory,regions,survey} resources/{analytics,roles,saved_queries,tables} doctor/{findings,not_ours}
 
 ensure_workgroup_and_queries() {
   ensure_workgroup
@@ -15,7 +15,7 @@ check_resource() {
     absent) wrong "$1 $2: does not exist$(near_miss "$1" "$2"): run scripts/setup.sh" ;;
     foreign) wrong "$1 $2: does not have the tag project=$PROJECT, so it is not ours: choose another name in .env" ;;
     elsewhere) wrong "$1 $2: is that of the stack in $(other_region): correct AWS_REGION, or remove one of the two stacks" ;;
-    hidden) wrong "$1 $2: AWS does not say whose it is (another account's?): choose another name in .env" ;;
+    hidden) explain_hidden "$1" "$2" ;;
     ours)
       changes=$("${@:3}") || exit 1
       report_changes "$1 $2" "$changes"
@@ -31,21 +31,6 @@ report_changes() {
     ok "$1"
   fi
 }
-
-# near_miss KIND NAME: a name that differs only in upper and lower case.
-near_miss() {
-  local name
-  case $1 in
-    stream) call kinesis list-streams --query 'StreamNames[].[@]' --output text ;;
-    table) call dynamodb list-tables --query 'TableNames[].[@]' --output text ;;
-    *) return 0 ;;
-  esac
-  while read -r name; do
-    [[ $(lower "$name") != "$(lower "$2")" ]] || printf ' (but %s does: does .env write the name this way?)' "$name"
-  done <<<"$REPLY"
-}
-
-lower() { tr '[:upper:]' '[:lower:]' <<<"$1"; }
 
 # check_role NAME ENSURE: also looks for policies that somebody added later.
 check_role() {
