@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
 from botocore.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "bench")]
 
 from accounting import Found, Key, Signal, Tick, Verdict, judge  # noqa: E402
 
-from helpers.emulator import ACCOUNT_ID, aws_environment, free_port, wait_until_it_answers  # noqa: E402
+from helpers.emulator import ACCOUNT_ID, aws_environment, emulator_client, free_port, wait_until_it_answers  # noqa: E402
 
 STREAM, TABLE, ALERTS = "Stock-market-stream", "stock-market-data", "stock-trend-alerts"
 BUCKET = f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1"
@@ -108,14 +107,8 @@ class LocalStack:
 
     def client(self, service: str) -> Any:
         """A client that waits while the emulator is being restarted."""
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"mode": "standard", "total_max_attempts": 8}),
-        )
+        config = Config(retries={"mode": "standard", "total_max_attempts": 8})
+        return emulator_client(self.endpoint, service, config=config)
 
     def run(
         self, name: str, command: list[str], on_line: Callable[[str], object], **environment: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import botocore.session
 import pytest
@@ -19,8 +20,10 @@ from helpers.checkout import load_module
 from helpers.emulator import aws_environment
 from helpers.fast_aws import fast_aws
 from helpers.journey import Journey, moto_account, travel
+from helpers.memory_dynamodb import MemoryDynamoDB
 from helpers.mocked_aws import LOADER, Bucket, Table, Topic, resource
 from helpers.project_copy import SUBSCRIBERS, Project, account, account_like, as_user, copy_project
+from helpers.trend import START
 
 NOW = "2026-11-20T20:00:00Z"  # a Friday in New York's trading hours
 
@@ -185,3 +188,13 @@ def stock_trend_analysis(
 ) -> ModuleType:
     """The handler StockTrendAnalysis with all it needs."""
     return load_handler("stock_trend_analysis")
+
+
+@pytest.fixture
+def memory(stock_trend_analysis: ModuleType, monkeypatch, clock) -> MemoryDynamoDB:
+    """The handler's tables and topic in memory, and a time at which no tick of the first hour is too old."""
+    memory = MemoryDynamoDB()
+    monkeypatch.setattr(stock_trend_analysis, "dynamodb", memory)
+    monkeypatch.setattr(stock_trend_analysis, "sns", SimpleNamespace(publish=memory.publish))
+    clock.move_to(START + timedelta(minutes=10))
+    return memory

@@ -8,14 +8,14 @@ import random
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
 from helpers.memory_dynamodb import MemoryDynamoDB
 from helpers.mocked_aws import Table
 from helpers.parts import parts
-from test_stock_trend_analysis import (
+from helpers.trend import (
     START,
     SUCCESS,
     deliver_in_batches,
@@ -28,16 +28,6 @@ from test_stock_trend_analysis import (
 )
 
 RECORDED = {"history": {"BOOL": True}}  # ticks whose alerts are stored and not published
-
-
-@pytest.fixture
-def memory(stock_trend_analysis: ModuleType, monkeypatch, clock) -> MemoryDynamoDB:
-    """The handler's tables and topic in memory, and a time at which no tick of the first hour is too old."""
-    table = MemoryDynamoDB()
-    monkeypatch.setattr(stock_trend_analysis, "dynamodb", table)
-    monkeypatch.setattr(stock_trend_analysis, "sns", SimpleNamespace(publish=table.publish))
-    clock.move_to(START + timedelta(minutes=10))
-    return table
 
 
 def set_rules(handler: ModuleType, monkeypatch: pytest.MonkeyPatch, text: str) -> None:

@@ -295,6 +295,10 @@ def test_queue_that_cannot_be_subscribed_is_refused(topic):
         (["test", "--symbol", "AAPL,MSFT"], "symbol AAPL"),
         (["test", "--signal", "buy"], "BUY, SELL, ANOMALY or RULE"),
         (["list", "--all"], "does not take --all"),
+        (["try"], "try needs a rule"),
+        (["try", "AAPL price > 3", "--days", "0"], "a number of days from 1 to 99"),
+        (["try", "AAPL price > 3", "--symbols", "AAPL"], "try does not take --symbols"),
+        (["try", 'AAPL price > "3"'], "ALERT_RULES="),
     ],
 )
 def test_bad_input_is_one_clear_line(offline, arguments, hint):

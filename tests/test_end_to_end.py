@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pandas as pd
 import pytest
 
 from helpers.checkout import ROOT
-from helpers.emulator import ACCOUNT_ID, aws_environment, ministack
+from helpers.emulator import ACCOUNT_ID, aws_environment, emulator_client, ministack
 from helpers.yahoo import YahooStandIn
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("end_to_end")]
@@ -38,13 +37,7 @@ class Stack:
     queue_url: str = ""
 
     def client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return emulator_client(self.endpoint, service)
 
     def items(self, table: str, symbol: str) -> list[dict[str, dict]]:
         """All items of a symbol, oldest first."""

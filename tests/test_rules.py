@@ -150,23 +150,6 @@ def test_rules_are_refused_before_anything_is_deployed_applied_in_seconds_and_tr
     assert "1 alerts in 2 days" in tried.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "hint"),
-    [
-        (["try"], "try needs a rule"),
-        (["try", "AAPL price > 3", "--days", "0"], "a number of days from 1 to 99"),
-        (["try", "AAPL price > 3", "--symbols", "AAPL"], "try does not take --symbols"),
-        (["try", 'AAPL price > "3"'], "ALERT_RULES="),
-    ],
-)
-def test_bad_input_is_one_clear_line(offline, arguments, hint):
-    done = offline.run("alerts.sh", *arguments)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert hint in line
-
-
 @pytest.mark.emulator
 def test_without_rules_it_says_how_to_set_one(deployed):
     refused = deployed.run("alerts.sh", "rules")

@@ -14,11 +14,11 @@ import urllib.request
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
-import boto3
 import pandas as pd
 import pytest
 
 from helpers.checkout import ROOT, load_module
+from helpers.emulator import emulator_client
 from helpers.local_run import clean_environment, make_venv, running
 
 
@@ -54,13 +54,7 @@ def alerts_in(text):
 
 def client(service, run):
     endpoint = run.wait_for(r"The stack is up at (http://127\.0\.0\.1:\d+)")[1]
-    return boto3.client(
-        service,
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+    return emulator_client(endpoint, service)
 
 
 @pytest.mark.emulator

@@ -13,13 +13,13 @@ from string import Template
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import boto3
 import duckdb
 import pandas as pd
 import pytest
 from moto import mock_aws
 
 from helpers.checkout import ROOT, load_module
+from helpers.emulator import emulator_client
 from helpers.mocked_aws import SETTINGS, Bucket, Table, Topic, resource
 from helpers.stream_driver import dynamodb_record, kinesis_record
 from stream_stock_data import build_tick, format_timestamp
@@ -155,13 +155,7 @@ class Athena:
         self.athena.create_work_group(Name=WORKGROUP, Configuration=resource("workgroup"))
 
     def client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return emulator_client(self.endpoint, service)
 
     def fill(self, objects: dict[str, bytes]) -> None:
         """Put objects into the bucket."""

@@ -11,6 +11,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import boto3
 
 from helpers.checkout import ROOT
 
@@ -45,6 +48,18 @@ def aws_environment(endpoint: str | None = None) -> dict[str, str]:
     if endpoint:
         clean["AWS_ENDPOINT_URL"] = endpoint
     return clean
+
+
+def emulator_client(endpoint: str, service: str, region: str = "us-east-1", **options: Any) -> Any:
+    """A boto3 client of an emulator, as the owner of its account. `options` are boto3's own."""
+    return boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name=region,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        **options,
+    )
 
 
 @contextmanager

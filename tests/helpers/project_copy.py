@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import boto3
-
 from helpers.checkout import ROOT, as_list, rendered
-from helpers.emulator import ACCOUNT_ID, aws_environment, ministack
+from helpers.emulator import ACCOUNT_ID, aws_environment, emulator_client, ministack
 
 BUCKET = f"stock-market-data-bucket-{ACCOUNT_ID}-us-east-1"
 TOPIC_ARN = f"arn:aws:sns:us-east-1:{ACCOUNT_ID}:Stock_Trend_Alerts"
@@ -63,13 +61,7 @@ class Project:
         self.environment["PATH"] = f"{folder}{os.pathsep}{self.environment['PATH']}"
 
     def client(self, service: str, region: str = "us-east-1") -> object:
-        return boto3.client(
-            service,
-            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
-            region_name=region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return emulator_client(self.environment["AWS_ENDPOINT_URL"], service, region)
 
 
 def copy_project(folder: Path) -> Path:
