@@ -221,6 +221,17 @@ def test_what_a_job_leaves_that_was_killed_ends_with_the_run(checkout):
         assert time.monotonic() < deadline
 
 
+def test_run_that_is_ended_says_nothing_of_its_jobs(checkout):
+    code = """source scripts/common.sh; require_lib local/jobs; start_jobs
+        run_beside sleep 60; run bash -c 'echo ready; exec sleep 60'"""
+    with subprocess.Popen(
+        ["bash", "-euc", code], cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        run.stdout.readline()
+        run.terminate()
+        assert (run.wait(), run.stderr.read()) == (143, "")
+
+
 def test_local_run_does_not_tell_that_the_producer_on_aws_is_well(checkout):
     (checkout / ".env").write_text("HEARTBEAT_URL=https://hc-ping.com/secret\n")
     command = "source scripts/common.sh; require_lib local/emulator; load_settings; use_no_other_aws; "
@@ -337,6 +348,23 @@ def test_venv_is_installed_only_while_it_is_whole_in_its_place_and_up_to_date(ch
 
     (checkout / ".venv" / "bin" / "python").unlink()
     assert not is_installed(checkout)
+
+
+def test_packages_are_compiled_but_not_their_tests_and_what_cannot_be_is_no_failure(checkout, tmp_path):
+    packages = tmp_path / "venv/lib/python3.13/site-packages"
+    files = ("pandas/core.py", "pandas/tests/test_core.py", "broken.py")
+    for file in files:
+        (packages / file).parent.mkdir(parents=True, exist_ok=True)
+        (packages / file).write_text("x = 1\n")
+    (packages / "broken.py").write_text("print 1\n")
+    (tmp_path / "venv/bin").mkdir()
+    (tmp_path / "venv/bin/python").symlink_to(sys.executable)
+
+    command = "source scripts/common.sh; require_lib local/pip; VENV=$1; compile_packages"
+    done = subprocess.run(["bash", "-ec", command, "bash", tmp_path / "venv"], cwd=checkout)
+
+    assert done.returncode == 0
+    assert [path.name.split(".")[0] for path in packages.rglob("*.pyc")] == ["core"]
 
 
 @pytest.mark.parametrize(

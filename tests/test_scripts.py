@@ -445,8 +445,11 @@ def test_all_bad_settings_are_named_at_once_and_what_cannot_be_seen_is_told(offl
 @pytest.mark.parametrize(
     ("says", "hint"),
     [
-        ("Unable to locate credentials. You can configure credentials by ...", "aws configure"),
-        ("The config profile (x) could not be found", "aws configure"),
+        (
+            "Unable to locate credentials. You can configure credentials by ...",
+            "no AWS credentials: run aws configure",
+        ),
+        ("The config profile (x) could not be found", "no AWS credentials: run aws configure"),
         ("An error occurred (ExpiredToken) when calling the GetCallerIdentity operation: expired", "expired"),
         ("Error loading SSO Token: Token for x has expired", "expired"),
         ("An error occurred (InvalidClientTokenId) when calling the X operation: bad", "refuses"),

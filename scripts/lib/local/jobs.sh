@@ -52,12 +52,16 @@ on_signal() {
 }
 
 stop() {
-  local status=$?
+  local status=$? group
   trap '' HUP INT TERM EXIT
   set +e
   end_group "$child" # its leader may have been killed, and have left others
   end_group "$extra"
   end_group "$emulator"
+  # A signal may have come before the number of a job was noted.
+  for group in $(jobs -p); do
+    end_group "$group"
+  done
   close_run_folder
   release_locks
   exit "$status"
@@ -67,10 +71,12 @@ stop() {
 end_group() {
   local deadline=$((SECONDS + PATIENCE_SECONDS))
   [[ -n $1 ]] || return 0
-  kill -TERM "$1" 2>/dev/null || true
-  while kill -0 "$1" 2>/dev/null && ((SECONDS < deadline)); do
-    sleep 0.1
-  done
-  kill -KILL -- "-$1" 2>/dev/null || true
-  wait "$1" 2>/dev/null
+  { # or bash tells how each job ended
+    kill -TERM "$1" || true
+    while kill -0 "$1" && ((SECONDS < deadline)); do
+      sleep 0.1
+    done
+    kill -KILL -- "-$1" || true
+    wait "$1"
+  } 2>/dev/null
 }

@@ -28,7 +28,7 @@ requirements() { cat "$ROOT"/requirements.txt "$ROOT"/requirements/*.txt; }
 # pip_install REQUIREMENTS_FILE [PIP_OPTION…]: on a terminal pip shows its own progress.
 pip_install() {
   local file=$1 output=$VENV/install.log begin=$SECONDS
-  local pip=("$VENV/bin/python" -X "run=$ROOT/.local/install" -m pip install --disable-pip-version-check --no-input "${@:2}" -r "$ROOT/$file")
+  local pip=("$VENV/bin/python" -X "run=$ROOT/.local/install" -m pip install --disable-pip-version-check --no-input --no-compile "${@:2}" -r "$ROOT/$file")
   log "installing $file: $(grep -c '==' "$ROOT/$file") packages and what they need"
   if [[ -t 2 && -e $INCOMPLETE ]]; then
     "${pip[@]}" >&2 || die "pip could not install $file: see above"
@@ -36,9 +36,15 @@ pip_install() {
     "${pip[@]}" >"$output" 2>&1 ||
       die "pip could not install $file: $(grep '^ERROR' "$output" | tail -n 1) (see $output)"
   fi
+  compile_packages
   mend_aws
   mark_installed "$file"
   log "installed $file in $((SECONDS - begin)) s"
+}
+
+# pip would compile on one core, and the tests inside of the packages too. What does not compile is not for this Python.
+compile_packages() {
+  "$VENV/bin/python" -m compileall -q -j 0 -x 'site-packages/.*/tests/' "$VENV"/lib/python*/site-packages >/dev/null 2>&1 || true
 }
 
 # mark_installed REQUIREMENTS_FILE: and the files that it names in lines "-r FILE", as seen from its own folder.
