@@ -13,6 +13,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -21,6 +22,7 @@ import pytest
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
+from helpers.chats import Chats
 from helpers.checkout import ROOT, load_module, rendered
 from helpers.emulator import aws_environment
 from helpers.mocked_aws import LOADER, SETTINGS
@@ -138,6 +140,20 @@ def mapping(number: int) -> dict[str, Any]:
     return settings
 
 
+def forwarder() -> dict[str, Any]:
+    asked = values(11, 1)
+    role = asked["Execution role → Use an existing role"]
+    return {
+        "FunctionName": asked["Function name"],
+        "Runtime": asked["Runtime"],
+        "Handler": asked["Runtime settings → Handler"],
+        "Role": f"arn:aws:iam::{SETTINGS['ACCOUNT_ID']}:role/{role}",
+        "MemorySize": int(asked["Configuration → General → Memory"]),
+        "Timeout": int(asked["Configuration → General → Timeout"]),
+        "Environment": {"Variables": values(11, 2)},
+    }
+
+
 def workgroup() -> dict[str, Any]:
     asked = values(10, 1)
     return {
@@ -240,6 +256,16 @@ def test_functions_have_the_settings_that_are_deployed_and_all_variables_that_th
     required = re.findall(r'"(\w+)"', listed[1]) if listed else re.findall(r'os\.environ\["(\w+)"\]', code)
     assert list(variables) == required
     assert values(6, 0, number + 1)["lambda_function.py"] == f"lambdas/{name}.py"
+
+
+def test_function_for_chats_has_the_settings_policy_and_retries_that_are_deployed():
+    assert forwarder() == without(deployed("forward_alerts"), "Description")
+    policy, _ = map(json.loads, blocks(11, "json"))
+    assert policy == rendered("scripts/policies/forward_alerts.json", VALUES)
+    retries, asked = deployed("forward_alerts_invocation"), values(11, 3)
+    assert int(asked["Maximum age of event"]) == retries["MaximumEventAgeInSeconds"]
+    assert int(asked["Retry attempts"]) == retries["MaximumRetryAttempts"]
+    assert asked["On-failure destination"] == retries["DestinationConfig"]["OnFailure"]["Destination"]
 
 
 def test_log_groups_are_those_of_the_functions_and_kept_as_long():
@@ -384,6 +410,24 @@ def test_page_followed_to_its_end_sends_each_alert_once(account, handlers):
     ).run(records)
     assert discarded == []
     assert received(account) == []
+
+
+def test_alert_that_is_published_as_the_page_says_comes_to_the_chat(account, tmp_path, monkeypatch):
+    asked = values(11)
+    with Chats(tmp_path) as chats:
+        (address,) = json.loads(asked["Value"])
+        address["url"] = address["url"].replace("https://hooks.slack.com", chats.base).replace("…", "secret")
+        parameter = {"Name": asked["Name"], "Tier": asked["Tier"], "Type": asked["Type"]}
+        boto3.client("ssm").put_parameter(Value=json.dumps([address]), **parameter)
+        monkeypatch.setenv("SSL_CERT_FILE", str(chats.certificates))
+        for variable, value in values(11, 2).items():
+            monkeypatch.setenv(variable, value)
+        handler = load_module(values(11, 1)["lambda_function.py"]).lambda_handler
+        context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1000 * forwarder()["Timeout"])
+        alert = blocks(11, "json")[1]
+        assert handler({"Records": [{"Sns": {"Message": alert}}]}, context) == {"done": 1, "later": 0}
+        (message,) = chats.received["/services/secret"]
+    assert json.loads(message)["text"].startswith(json.loads(alert)["message"])
 
 
 def test_setup_finds_all_that_was_made_by_hand(account, quick_cli, tmp_path):
