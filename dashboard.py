@@ -4,9 +4,9 @@
 
 The page reads DynamoDB and counts objects in S3, with the settings and the credentials of the other scripts.
 It writes nothing: its user needs only scripts/policies/dashboard.json. Every REFRESH_SECONDS it sends one
-Query for each symbol on the page: for new ticks or, after new ticks have come, for new alerts. All pages that
-this server has open share what was read. A late tick, older than a known one, is seen when a page is opened
-or reloaded, because that reads everything again.
+Query for each symbol on the page: for new ticks or, after new ticks have come, for new alerts. The newest
+ones are read again with them, because a tick may come late. One that is later still is seen when the page is
+reloaded. All pages that this server has open share what was read.
 
 This file says what is drawn where. dashboard_parts/ holds the parts.
 """
@@ -39,13 +39,13 @@ COLOURS = {
     "dark": {"up": "#58a6ff", "down": "#ffa057", "mark": "#d2a8ff", "short": "#3fd0b6", "long": "#e3c04b"}
     | {"text": "#e6e8ee", "grid": "#2b303b"},
 }
-# Tells whether the window is narrower than 600 px, because Python cannot see that.
+# Tells whether the window is "narrow" or "wide", because Python cannot see that.
 watch_width = st.components.v2.component(
     "width",
     js="""export default ({ parentElement: root, setStateValue }) => {
       const tell = () => {
-        const { matches } = matchMedia("(max-width: 600px)");
-        if (matches !== !!root.wasNarrow) setStateValue("narrow", (root.wasNarrow = matches));
+        const size = innerWidth <= 600 ? "narrow" : innerWidth >= 1800 ? "wide" : "";
+        if (size !== (root.size ?? "")) setStateValue("size", (root.size = size));
       };
       tell();
       addEventListener("resize", tell);
@@ -56,11 +56,6 @@ watch_width = st.components.v2.component(
 
 def draw_heading(text: str) -> None:
     st.html(f"<h2 style='font-size:1.15rem;margin:0;padding:0'>{html.escape(text)}</h2>", width="content")
-
-
-def table_height(rows: int) -> int:
-    """The height of a table in pixels: its rows, ten at most, and the header."""
-    return min(rows, 10) * 35 + 38
 
 
 def draw_watchlist(
@@ -74,13 +69,12 @@ def draw_watchlist(
         key="watchlist " + " ".join(symbols),
         hide_index=True,
         placeholder="–",
-        height=table_height(len(symbols)),
         on_select="rerun",
         selection_mode="single-cell",  # the only mode in which the arrow keys move the selection
         selection_default={"selection": {"cells": [(row, "Symbol")]}},
         alt="Watchlist: last price, change, trend and averages of each symbol",
         column_order=tables.NARROW_WATCHLIST if is_narrow else None,
-        column_config=tables.watchlist_columns(feed.settings, colours),
+        column_config=tables.watchlist_columns(feed.settings, colours, is_narrow=is_narrow),
     )
     cells = state.selection.cells
     selected = symbols[cells[0][0]] if cells and cells[0][0] < len(symbols) else symbols[row]
@@ -147,7 +141,7 @@ def viewer_zone() -> str:
     return st.context.timezone or "UTC"
 
 
-def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str, *, is_narrow: bool) -> None:
+def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str, *, size: str) -> None:
     """Draw the table of alerts, newest first."""
     with st.container(horizontal=True, vertical_alignment="center"):
         draw_heading("Alerts")
@@ -160,8 +154,7 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str, *, is_narrow:
             label_visibility="collapsed",
         )
         only_selected = st.toggle("Only the selected symbol", key="only")
-    frame = tables.alert_rows(feed, [selected] if only_selected else symbols)
-    frame = frame[frame["Signal"].str[:1].isin([SIGNALS[kind][0] for kind in kinds])]
+    frame = tables.alert_rows(feed, [selected] if only_selected else symbols, kinds)
     if frame.empty:
         needed, is_filtered = feed.settings.long + 1, only_selected or len(kinds) < len(SIGNALS)
         if feed.failure(symbols) or not feed.are_read(symbols):
@@ -173,14 +166,13 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str, *, is_narrow:
         st.caption(text)
         return
     st.dataframe(
-        tables.style_alerts(frame.head(200)),
+        tables.style_alerts(frame),
         key="alerts",
         hide_index=True,
         placeholder="–",
-        height=table_height(len(frame)),
         alt="Alerts, newest first",
-        column_order=tables.NARROW_ALERTS if is_narrow else None,
-        column_config=tables.alert_columns(feed.settings, zone=viewer_zone(), is_narrow=is_narrow),
+        column_order=(tables.WIDE_ALERTS if size == "wide" else tables.ALERTS).values(),
+        column_config=tables.alert_columns(feed.settings, zone=viewer_zone(), is_narrow=size == "narrow"),
     )
     st.caption(f"Times: {viewer_zone()}.")
 
@@ -232,18 +224,18 @@ def draw_page(feed: Feed) -> None:
     now, were_read = datetime.now(UTC), feed.are_read(symbols)
     with strip:
         draw_strip(feed, watched, now)
-        is_narrow = bool(watch_width(key="width").get("narrow"))
+        size = watch_width(key="width").get("size", "")
     if not symbols:
         st.caption("No symbol of that name in the list.")
         return
     with problem:
         draw_problem(feed, symbols, now)
-    selected = draw_watchlist(feed, symbols, colours, now, is_narrow=is_narrow)
+    selected = draw_watchlist(feed, symbols, colours, now, is_narrow=size == "narrow")
     left, right = st.columns([3, 2])
     with left:
         draw_chart(feed, selected, watched, colours)
     with right:
-        draw_alerts(feed, symbols, selected, is_narrow=is_narrow)
+        draw_alerts(feed, symbols, selected, size=size)
     if not were_read and (feed.are_read(symbols) or feed.is_reading(symbols)):
         st.rerun()  # at once, because more answers have come since
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from dashboard_parts.ticks import SIGNALS, time_zone
+from dashboard_parts.ticks import time_zone
 
 # The PyPI package lwcharts has the library's file. The page's server serves it, so no other host is asked.
 LIBRARY = Path(find_spec("lwcharts").origin).parent / "vendor/lightweight-charts.standalone.production.js"
@@ -28,7 +28,6 @@ draw_candles = st.components.v2.component(
     css=STYLE,
     js=(Path(__file__).parent / "chart.js").read_text(encoding="utf-8"),
 )
-ROW = ("open", "high", "low", "close", "top", "bottom", "volume", "alerts", *SIGNALS)
 
 
 class Range(NamedTuple):
@@ -91,13 +90,7 @@ def chart_data(
         zone: the name of the time zone of the axis.
         averages: the names of the two averages.
     """
-    newest = datetime.fromtimestamp(candles[-1]["t"] / 1000, time_zone(zone))
-    offset = newest.utcoffset().total_seconds()
-    rows = []
-    for candle in candles:
-        row = {"time": round(candle["t"] / 1000 + offset)}
-        row |= {key: candle[key] for key in ROW if key in candle}
-        rows.append(row | {key: float(f"{candle[key]:.9g}") for key in ("short", "long") if key in candle})
+    offset = datetime.fromtimestamp(candles[-1]["time"], time_zone(zone)).utcoffset().total_seconds()
     day = {"year": "numeric", "month": "short", "day": "numeric"}
     time = {"weekday": "short", "hour": "2-digit", "minute": "2-digit", "second": "2-digit"}
     time |= {"hourCycle": "h23"}
@@ -105,7 +98,7 @@ def chart_data(
         "id": f"{name} {offset} {is_line}",
         "label": f"Price of {name}: {len(candles)} candles, low {min(c['low'] for c in candles):,.7g}, "
         f"high {max(c['high'] for c in candles):,.7g}, last {candles[-1]['close']:,.7g}",
-        "rows": rows,
+        "rows": [candle | {"time": round(candle["time"] + offset)} for candle in candles],
         "seconds": seconds,
         "isLine": is_line,
         "names": averages,

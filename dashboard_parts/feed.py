@@ -9,27 +9,31 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
+
+import pandas as pd
 
 from dashboard_parts import reading
 from dashboard_parts.ticks import (
     CHART_FIELDS,
+    FIRST_TICKS,
     TICK_FIELDS,
     Series,
-    exchange_date,
     format_timestamp,
     is_anomaly_id,
-    parse_tick,
 )
 
 REFRESH_SECONDS = 3
-FIRST_TICKS = 120  # the first read of a symbol: an hour at one tick every 30 s
 KEPT_TICKS = 1_000  # kept of a symbol that no chart shows
 CHART_TICKS = 20_000  # kept of a symbol in a chart: five days at one tick every 10 s are 11,700
 FIRST_ALERTS, CHART_ALERTS = 50, 1_000
+# How many of the newest ticks and signals are read again, to find what came late between them. With a new
+# tick, they are within the 4 KB that DynamoDB charges for at least.
+READ_AGAIN = 8
 IDLE_SECONDS = 600  # a symbol that no page shows for this long is forgotten
-ALERT_NUMBERS = ("price", "sma_short", "sma_long", "change_percent")
-ALERT_FIELDS = ("alert_id", "timestamp", "signal", "status", *ALERT_NUMBERS)
+ALERT_FIELDS = dict.fromkeys(("alert_id", "symbol", "timestamp", "signal", "status"), "S")
+ALERT_FIELDS |= dict.fromkeys(("price", "sma_short", "sma_long", "change_percent"), "N")
 
 
 class Feed:
@@ -46,7 +50,6 @@ class Feed:
         self._series: dict[str, Series] = {}
         self._results: dict[str, tuple[float, Any]] = {}  # of `_recent`: when, and what
         self._jobs: dict[tuple[str, str], Future] = {}
-        self._account = ""
         self._failed_at = -math.inf
 
     def client(self, service: str) -> Any:
@@ -106,8 +109,7 @@ class Feed:
         """
         series, since = self.series(symbol), format_timestamp(start)
         series.charted_at = time.monotonic()
-        lacks = lacks_ticks(series, since) or lacks_alerts(series, since) or lacks_anomalies(series, since)
-        if series.ticks and lacks:
+        if series.ticks and (lacks_ticks(series, since) or lacks_alerts(series, since)):
             wait([self._submit(("older", symbol), self._read_older, series, since)], timeout)
         return series
 
@@ -134,17 +136,18 @@ class Feed:
             days = (today, today - timedelta(days=1))
             prefixes = [f"rejected-data/dt={day}/" for day in days] if what == "rejects" else ["aws/lambda/"]
             counts = [
-                reading.count_objects(self.client("s3"), bucket=self._bucket(), prefix=p) for p in prefixes
+                reading.count_objects(self.client("s3"), bucket=self._bucket, prefix=p) for p in prefixes
             ]
             return sum(number for number, _ in counts), any(more for _, more in counts)
 
         return self._recent(what, 60, count)
 
+    @cached_property
     def _bucket(self) -> str:
         bucket = self.settings.bucket.replace("{region}", self.settings.region)
-        if "{account}" in bucket and not self._account:
-            self._account = self.client("sts").get_caller_identity()["Account"]
-        return bucket.replace("{account}", self._account)
+        if "{account}" in bucket:
+            bucket = bucket.replace("{account}", self.client("sts").get_caller_identity()["Account"])
+        return bucket
 
     def _recent(self, name: str, seconds: float, read: Callable[[], Any]) -> Any:
         """The last result of `read`, or the error that it raised. None until there is one.
@@ -201,113 +204,83 @@ class Feed:
             return
         with series.lock:
             is_first = not series.is_read
-            wants_alerts = (
-                series.has_new_ticks or series.expected_anomalies or asked_at - series.alerts_read_at > 60
-            )
-            alerts_were_last = series.alerts_read_at > series.refreshed_at
-            is_turn_of_alerts = not is_first and wants_alerts and not alerts_were_last
+            is_turn_of_alerts = bool(series.due) and series.is_turn_of_alerts
             if not is_turn_of_alerts:
-                with self._recording_failure("ticks", series.symbol):
+                with self._recording_failure("ticks", symbol):
                     self._read_new_ticks(series)
                     self.ticks_read_at = datetime.now(UTC)
-                    if is_first:
-                        series.first_read_at = asked_at
+                    series.first_read_at = asked_at if is_first else series.first_read_at
             if is_turn_of_alerts or (is_first and series.is_read):
-                with self._recording_failure("alerts", series.symbol):
+                with self._recording_failure("alerts", symbol):
                     self._read_new_alerts(series)
+            series.is_turn_of_alerts = not is_turn_of_alerts
             series.refreshed_at = asked_at
 
     def _read_older(self, series: Series, since: str) -> None:
         with series.lock, self._recording_failure("ticks", series.symbol):
             if lacks_ticks(series, since):
-                self._read_older_ticks(series, since)
+                last, limit = series.ticks[0].timestamp, CHART_TICKS - len(series.ticks) + 1
+                items, complete = self._query(series, CHART_FIELDS, since, last, limit)
+                series.put_ticks(items, since, last, complete=complete)
             if lacks_alerts(series, since):
-                self._read_older_alerts(series, since)
-            for day in lacks_anomalies(series, since):
-                self._read_anomalies(series, day)
+                days = pd.date_range(*map(series.date_of, (since, series.newest["timestamp"])))
+                days = list(days.strftime("%Y-%m-%d"))
+                self._read_older_alerts(series, min(since, f"{days[0]}#"), days, CHART_ALERTS)
 
     def _read_new_ticks(self, series: Series) -> None:
-        last = series.ticks[-1].timestamp if series.ticks else ""
-        limit = CHART_TICKS if last else FIRST_TICKS
-        items, complete = self._query(series, "timestamp", fields=TICK_FIELDS, after=last, limit=limit)
-        series.add_ticks(items, complete=complete)
-        has_chart = time.monotonic() - series.charted_at < IDLE_SECONDS
-        series.trim(CHART_TICKS if has_chart else KEPT_TICKS)
-
-    def _read_older_ticks(self, series: Series, since: str) -> None:
-        oldest = series.ticks[0].timestamp
-        items, complete = self._query(
-            series,
-            "timestamp",
-            fields=CHART_FIELDS,
-            between=(since, oldest),
-            limit=CHART_TICKS - len(series.ticks) + 1,
-        )
-        older = [tick for tick in map(parse_tick, reversed(items)) if tick and tick.timestamp < oldest]
-        series.ticks = older + series.ticks
-        series.complete_from = since if complete else series.ticks[0].timestamp
+        first = series.ticks[-READ_AGAIN:][0].timestamp if series.ticks else "0"
+        limit = CHART_TICKS if series.ticks else FIRST_TICKS
+        items, complete = self._query(series, TICK_FIELDS, first, "~", limit)
+        has_new = series.put_ticks(items, first, "~", complete=complete)
+        now = time.monotonic()
+        series.trim_ticks(CHART_TICKS if now - series.charted_at < IDLE_SECONDS else KEPT_TICKS)
+        days = series.unsettled_days()
+        if has_new or days or now - series.alerts_read_at > 60:
+            series.due = list(dict.fromkeys([*series.due, "", *days]))
 
     def _read_new_alerts(self, series: Series) -> None:
-        """Read the new signals or, in turn with them, the anomalies that may have come or changed."""
-        now = series.alerts_read_at = time.monotonic()
-        series.alert_reads += 1
-        series.expected_anomalies = {
-            alert_id: until
-            for alert_id, until in series.expected_anomalies.items()
-            if series.may_change(alert_id) and until > now
-        }
-        expected = series.expected_anomalies
-        pending = [key for key, alert in series.alerts.items() if alert.get("status") == "pending"]
-        days = sorted({key[:10] for key in [*expected, *filter(is_anomaly_id, pending)]})
-        is_their_turn = series.alert_reads % 2 == 0 or bool(expected and not series.has_new_ticks)
-        if days and is_their_turn:
-            self._read_anomalies(series, days[series.alert_reads // 2 % len(days)])
-            return
-        series.has_new_ticks = False
-        signals = [key for key in series.alerts if not is_anomaly_id(key)]
-        if signals:
-            # Start at the oldest alert that was not sent yet, to see when its status changes.
-            first = min((key for key in pending if not is_anomaly_id(key)), default=max(signals))
-            items, _ = self._query(
-                series, "alert_id", fields=ALERT_FIELDS, between=(first, "~"), limit=CHART_ALERTS
-            )
+        """Read the new signals or, in turn with them, a day's anomalies that may have come or changed."""
+        series.alerts_read_at = time.monotonic()
+        if series.alerts_complete_from == "~":
+            today = [series.date_of(series.newest["timestamp"])] if series.newest else []
+            self._read_older_alerts(series, "0", today, FIRST_ALERTS)
+        elif series.due[0]:
+            self._read_anomalies(series, series.due[0])
         else:
-            items, complete = self._query(series, "alert_id", fields=ALERT_FIELDS, limit=FIRST_ALERTS)
-            series.alerts_complete_from = "" if complete else items[-1]["alert_id"]
-            for day in lacks_anomalies(series, series.newest.get("timestamp", "")):
-                self._read_anomalies(series, day)
-        series.add_alerts(items)
-        if len(series.alerts) > 2 * CHART_ALERTS:
             signals = sorted(key for key in series.alerts if not is_anomaly_id(key))
-            series.alerts_complete_from = signals[-CHART_ALERTS]
-            older = set(signals[:-CHART_ALERTS])
-            series.alerts = {key: alert for key, alert in series.alerts.items() if key not in older}
+            # Start at the oldest alert that was not sent yet, to see when its status changes.
+            pending = [key for key in series.pending() if not is_anomaly_id(key)]
+            first = min([*pending, *signals[-READ_AGAIN:]], default="0")
+            items, _ = self._query(series, ALERT_FIELDS, first, "~", CHART_ALERTS)
+            series.put_alerts(items)
+        series.trim_alerts(CHART_ALERTS)
+        series.due = series.due[1:]
+
+    def _read_older_alerts(self, series: Series, first: str, days: list[str], limit: int) -> None:
+        """Read the alerts from a key on that are not known.
+
+        The key of an anomaly begins with the date alone. It sorts before all signals of its day, so where
+        there are too many to read them all, the anomalies of these days are read by themselves.
+        """
+        items, complete = self._query(series, ALERT_FIELDS, first, series.alerts_complete_from, limit)
+        series.put_alerts(items)
+        series.alerts_complete_from = first if complete else items[-1]["alert_id"]
+        for day in days:
+            if f"{day}#" < series.alerts_complete_from:
+                self._read_anomalies(series, day)
 
     def _read_anomalies(self, series: Series, day: str) -> None:
-        """Read a day's anomalies.
+        items, _ = self._query(series, ALERT_FIELDS, f"{day}#", f"{day}#~", CHART_ALERTS)
+        series.put_alerts(items)
 
-        Their keys begin with the date alone. They sort before all signals of the day, so a read of the newest
-        keys does not find them.
-        """
-        items, _ = self._query(
-            series, "alert_id", fields=ALERT_FIELDS, between=(f"{day}#", f"{day}#~"), limit=CHART_ALERTS
-        )
-        series.add_alerts(items)
-        series.anomaly_days.add(day)
-
-    def _read_older_alerts(self, series: Series, since: str) -> None:
-        between = (since, series.alerts_complete_from)
-        items, complete = self._query(
-            series, "alert_id", fields=ALERT_FIELDS, between=between, limit=CHART_ALERTS
-        )
-        series.add_alerts(items)
-        series.alerts_complete_from = since if complete else items[-1]["alert_id"]
-
-    def _query(self, series: Series, key: str, **request: Any) -> tuple[list[dict[str, Any]], bool]:
-        """Query the table that has this sort key, as `read_items` does."""
-        table = self.settings.table if key == "timestamp" else self.settings.alerts_table
+    def _query(
+        self, series: Series, fields: dict[str, str], first: str, last: str, limit: int
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """Query the table of these fields, as `read_items` does."""
+        table = self.settings.alerts_table if fields is ALERT_FIELDS else self.settings.table
+        dynamodb, symbol = self.client("dynamodb"), series.symbol
         return reading.read_items(
-            self.client("dynamodb"), table=table, symbol=series.symbol, key=key, **request
+            dynamodb, table=table, symbol=symbol, fields=fields, between=(first, last), limit=limit
         )
 
 
@@ -319,13 +292,3 @@ def lacks_ticks(series: Series, since: str) -> bool:
 def lacks_alerts(series: Series, since: str) -> bool:
     """Whether a chart that starts at this timestamp needs older alerts, and there is room for them."""
     return since < series.alerts_complete_from and len(series.alerts) < CHART_ALERTS
-
-
-def lacks_anomalies(series: Series, since: str) -> list[str]:
-    """The exchange's days from a timestamp on whose anomalies were not read, newest first."""
-    if not (since and series.newest and series.alerts_complete_from):  # with "" all alerts are known
-        return []
-    zone = series.newest.get("exchange_timezone")
-    first, last = (exchange_date(timestamp, zone) for timestamp in (since, series.newest["timestamp"]))
-    days = [str(last - timedelta(days=age)) for age in range((last - first).days + 1)]
-    return [day for day in days if day not in series.anomaly_days]

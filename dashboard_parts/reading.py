@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -90,36 +89,30 @@ def read_items(
     *,
     table: str,
     symbol: str,
-    key: str,
-    fields: Sequence[str],
-    after: str = "",
-    between: tuple[str, str] | None = None,
+    fields: dict[str, str],
+    between: tuple[str, str],
     limit: int,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Read items of one symbol.
 
     Args:
-        key: the name of the table's sort key.
-        fields: the attributes to read. DynamoDB charges for the whole item all the same.
-        after: read only items whose sort key is above this one.
-        between: read only items whose sort key is from the first to the second, both included.
+        fields: the attributes to read, the table's sort key first, with their types in DynamoDB. Values of
+            other types are left out, because ProcessStockData does not check all attributes.
+        between: the first and the last sort key, both included.
         limit: the most items to read.
 
     Returns:
-        The items, newest first, and whether they are all that the condition selects.
+        The items, newest first, and whether they are all that lie between.
     """
-    names = {f"#{number}": name for number, name in enumerate(dict.fromkeys((key, *fields)))}
-    condition, values = "symbol = :symbol", {":symbol": {"S": symbol}}
-    if between:
-        condition += " AND #0 BETWEEN :first AND :last"
-        values |= {":first": {"S": between[0]}, ":last": {"S": between[1]}}
-    elif after:
-        condition += " AND #0 > :after"
-        values[":after"] = {"S": after}
+    names = {f"#{number}": name for number, name in enumerate(fields)}
     request = {
         "TableName": table,
-        "KeyConditionExpression": condition,
-        "ExpressionAttributeValues": values,
+        "KeyConditionExpression": "symbol = :symbol AND #0 BETWEEN :first AND :last",
+        "ExpressionAttributeValues": {
+            ":symbol": {"S": symbol},
+            ":first": {"S": between[0]},
+            ":last": {"S": between[1]},
+        },
         "ProjectionExpression": ", ".join(names),
         "ExpressionAttributeNames": names,
         "ScanIndexForward": False,
@@ -127,13 +120,9 @@ def read_items(
     items: list[dict[str, Any]] = []
     while True:  # DynamoDB answers with 1 MB at most
         page = dynamodb.query(**request, Limit=limit - len(items))
-        items += [
-            {
-                name: Decimal(*value.values()) if "N" in value else next(iter(value.values()))
-                for name, value in item.items()
-            }
-            for item in page["Items"]
-        ]
+        for item in page["Items"]:
+            values = {name: item[name][kind] for name, kind in fields.items() if kind in item.get(name, ())}
+            items.append({n: Decimal(value) if fields[n] == "N" else value for n, value in values.items()})
         if "LastEvaluatedKey" not in page:
             return items, True
         if len(items) >= limit:

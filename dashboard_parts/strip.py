@@ -75,7 +75,7 @@ def draw_strip(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
     chips.append(chip("market", state, title="by the newest ticks, otherwise by New York's trading hours"))
     last = "none yet"
     if series_with_ticks:
-        newest_time = max(series.ticks[-1].time for series in series_with_ticks) / 1000
+        newest_time = max(series.ticks[-1].time for series in series_with_ticks)
         last = f"{age_text(now.timestamp() - newest_time)} ago"
     chips.append(chip("last tick", last))
     hour = now - timedelta(hours=1)

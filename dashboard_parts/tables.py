@@ -11,13 +11,23 @@ import pandas as pd
 import streamlit as st
 from pandas.io.formats.style import Styler
 
-from dashboard_parts.feed import FIRST_TICKS, Feed
+from dashboard_parts.feed import Feed
 from dashboard_parts.reading import Settings
-from dashboard_parts.ticks import age_text, amount, arrow, averages, has_anomaly_today, signal_text
+from dashboard_parts.ticks import (
+    FIRST_TICKS,
+    age_text,
+    amount,
+    arrow,
+    average,
+    has_anomaly_today,
+    signal_text,
+)
 
-# What a window below 600 px shows.
+WATCHLIST = ("Symbol", "Last", "Change %", "Change", "Prices", "Trend", "SMA short", "SMA long", "Age")
 NARROW_WATCHLIST = ("Symbol", "Last", "Change %", "Trend", "Prices")
-NARROW_ALERTS = ("Time", "Symbol", "Signal", "Price", "Status")
+ALERTS = {"timestamp": "Time", "symbol": "Symbol", "signal": "Signal", "price": "Price", "status": "Status"}
+WIDE_ALERTS = ALERTS | {"change_percent": "Change %", "sma_short": "SMA short", "sma_long": "SMA long"}
+MAX_ALERTS = 200
 
 
 def watchlist_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.DataFrame:
@@ -37,14 +47,14 @@ def watchlist_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.Data
                 "Trend": f"{len(ticks)} of {settings.long} ticks",
                 "Age": round((now - datetime.fromisoformat(newest["timestamp"])).total_seconds()),
             }
-            if found := averages(ticks, short=settings.short, long=settings.long):
-                row["SMA short"], row["SMA long"] = map(float, found[:2])
-                row["Trend"] = {"up": "▲ up", "down": "▼ down", "flat": "▬ flat"}[found[2]]
+            short, long = average(ticks, settings.short), average(ticks, settings.long)
+            if long:
+                row |= {"SMA short": float(short), "SMA long": float(long)}
+                row["Trend"] = "▲ up" if short > long else "▼ down" if short < long else "▬ flat"
             if has_anomaly_today(series):
                 row["Trend"] += " ◆"
         rows.append(row)
-    columns = ["Symbol", "Last", "Change %", "Change", "Prices", "Trend", "SMA short", "SMA long", "Age"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=WATCHLIST)
 
 
 def style_watchlist(frame: pd.DataFrame, colours: dict[str, str]) -> Styler:
@@ -68,46 +78,33 @@ def style_watchlist(frame: pd.DataFrame, colours: dict[str, str]) -> Styler:
     return style.format(texts, na_rep="—")
 
 
-def watchlist_columns(settings: Settings, colours: dict[str, str]) -> dict[str, Any]:
-    """How Streamlit shows the columns of the watchlist."""
+def watchlist_columns(settings: Settings, colours: dict[str, str], *, is_narrow: bool) -> dict[str, Any]:
+    """How Streamlit shows the columns of the watchlist. They grow to the width of the page."""
     config = st.column_config
+    trend = "whether the short average is above or below the long one; ◆: an anomaly today"
     return {
-        "Symbol": config.TextColumn(pinned=True, width=85),
-        "Last": config.NumberColumn(width=78),
+        "Symbol": config.TextColumn(pinned=True, width=82),
+        "Last": config.NumberColumn(width=74),
         "Change": config.NumberColumn(width=80),
-        "Change %": config.NumberColumn(width=80),
-        "Prices": config.LineChartColumn(width=130, color=colours["up"], help="in about the last hour"),
-        "Trend": config.TextColumn(
-            width=95, help="whether the short average is above or below the long one; ◆: an anomaly today"
+        "Change %": config.NumberColumn(width=70),
+        "Prices": config.LineChartColumn(
+            width=50 if is_narrow else 130, color=colours["up"], help="in about the last hour"
         ),
+        "Trend": config.TextColumn(width=76, help=trend),
         "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=95),
         "SMA long": config.NumberColumn(f"SMA-{settings.long}", width=95),
         "Age": config.NumberColumn(width=75, help="since the newest quote"),
     }
 
 
-def alert_rows(feed: Feed, symbols: Sequence[str]) -> pd.DataFrame:
-    """The alerts of these symbols, newest first."""
-    rows = [
-        {
-            "Time": str(alert.get("timestamp", "")),
-            "Symbol": symbol,
-            "Signal": signal_text(alert),
-            "Price": alert.get("price"),
-            "Change %": alert.get("change_percent"),
-            "SMA short": alert.get("sma_short"),
-            "SMA long": alert.get("sma_long"),
-            "Status": alert.get("status"),
-        }
-        for symbol in symbols
-        for alert in list(feed.series(symbol).alerts.values())
-    ]
-    columns = ["Time", "Symbol", "Signal", "Price", "Status", "Change %", "SMA short", "SMA long"]
-    frame = pd.DataFrame(rows, columns=columns).sort_values("Time", ascending=False, kind="stable")
+def alert_rows(feed: Feed, symbols: Sequence[str], signals: Sequence[str]) -> pd.DataFrame:
+    """The newest alerts of these symbols and signals, newest first."""
+    alerts = [alert for symbol in symbols for alert in feed.series(symbol).alerts.values()]
+    chosen = [alert | {"signal": signal_text(alert)} for alert in alerts if alert["signal"] in signals]
+    chosen.sort(key=lambda alert: alert["timestamp"], reverse=True)
+    frame = pd.DataFrame(chosen[:MAX_ALERTS], columns=list(WIDE_ALERTS)).rename(columns=WIDE_ALERTS)
     frame["Time"] = pd.to_datetime(frame["Time"], utc=True, errors="coerce")
-    for name in ("Price", "Change %", "SMA short", "SMA long"):
-        frame[name] = pd.to_numeric(frame[name], errors="coerce").astype(float)
-    return frame.reset_index(drop=True)
+    return frame.astype(dict.fromkeys(("Price", "Change %", "SMA short", "SMA long"), float))
 
 
 def style_alerts(frame: pd.DataFrame) -> Styler:
@@ -117,16 +114,16 @@ def style_alerts(frame: pd.DataFrame) -> Styler:
 
 
 def alert_columns(settings: Settings, *, zone: str, is_narrow: bool) -> dict[str, Any]:
-    """How Streamlit shows the columns of the alerts."""
+    """How Streamlit shows the columns of the alerts. They grow to the width of the table's card."""
     config = st.column_config
     time = {"format": "HH:mm", "width": 50} if is_narrow else {"format": "ddd HH:mm:ss", "width": 105}
     return {
         "Time": config.DatetimeColumn(**time, timezone=zone),
         "Symbol": config.TextColumn(width=80),
-        "Signal": config.TextColumn(width=85 if is_narrow else 105),
-        "Price": config.NumberColumn(width=66 if is_narrow else 75),
+        "Signal": config.TextColumn(width=85),
+        "Price": config.NumberColumn(width=66),
+        "Status": config.TextColumn(width=72),
         "Change %": config.NumberColumn(width=80),
         "SMA short": config.NumberColumn(f"SMA-{settings.short}", width=75),
         "SMA long": config.NumberColumn(f"SMA-{settings.long}", width=75),
-        "Status": config.TextColumn(width=75),
     }

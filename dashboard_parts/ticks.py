@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,28 +17,29 @@ import numpy as np
 
 from stream_stock_data import amount, format_timestamp, parse_timestamp
 
-ANOMALY_ALERT_SECONDS = 120  # how long the page looks for the alert of an anomalous tick
-SESSION_GAP = 2 * 3_600_000  # in milliseconds: a longer time without a tick ends a session
+SESSION_GAP = 2 * 3600  # in seconds: a longer time without a tick ends a session
+FIRST_TICKS = 120  # the first read of a symbol: an hour at one tick every 30 s
 BAR = ("open", "high", "low")
-CHART_FIELDS = ("timestamp", "price", "volume", *BAR, "history", "replayed_from")
-NUMBERS = ("price", "change", "change_percent", "volume", "delay_minutes", *BAR)
-FLAGS = ("anomaly", "history")
-TEXTS = ("timestamp", "source", "market_state", "exchange_timezone", "replayed_from")
-TICK_FIELDS = (*NUMBERS, *TEXTS, *FLAGS)
+# The attributes that the page reads, with their types in DynamoDB.
+CHART_FIELDS = dict.fromkeys(("timestamp", "replayed_from"), "S")
+CHART_FIELDS |= {"history": "BOOL"} | dict.fromkeys(("price", "volume", *BAR), "N")
+TICK_FIELDS = CHART_FIELDS | dict.fromkeys(("source", "market_state", "exchange_timezone"), "S")
+TICK_FIELDS |= {"anomaly": "BOOL"} | dict.fromkeys(("change", "change_percent", "delay_minutes"), "N")
 SIGNALS = {"BUY": "▲ BUY", "SELL": "▼ SELL", "ANOMALY": "◆ ANOMALY", "RULE": "● RULE"}
 MAX_CANDLES = 75
 WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # of a candle, in seconds
 
 
 class Tick(NamedTuple):
-    """A tick in memory. Times are in milliseconds since 1970."""
+    """A tick in memory. Times are in seconds since 1970."""
 
     timestamp: str
     time: float
     price: Decimal
-    volume: Decimal | None
-    bar: tuple[float | None, ...] | None = None  # open, high and low of its own bar, if it is of the past
+    volume: float  # NaN if it is unknown
+    bar: tuple[float, ...] | None = None  # open, high and low of its own bar, if it is of the past
     replayed_at: float | None = None  # when a replayed bar happened
+    anomaly_id: str | None = None  # the alert_id of its anomaly, if it is one
 
 
 @dataclass
@@ -49,14 +48,13 @@ class Series:
 
     symbol: str
     ticks: list[Tick] = field(default_factory=list)
-    complete_from: str = ""  # no tick is missing from this timestamp on
+    complete_from: str = "~"  # no tick is missing from this timestamp on
     newest: dict[str, Any] = field(default_factory=dict)  # the fields of the newest tick
     alerts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by alert_id
-    alerts_complete_from: str = ""  # the same for alerts, an alert_id
-    anomaly_days: set[str] = field(default_factory=set)  # the exchange's days whose anomalies were read
-    expected_anomalies: dict[str, float] = field(default_factory=dict)  # alert_id: when to stop looking
-    has_new_ticks: bool = True  # ticks came after the last read of alerts
-    alert_reads: int = 0
+    alerts_complete_from: str = "~"  # the same for alerts, an alert_id
+    # What to ask of the alerts table: "" for the new signals, or a date for its anomalies.
+    due: list[str] = field(default_factory=list)
+    is_turn_of_alerts: bool = False
     # These are in monotonic seconds.
     first_read_at: float = -math.inf
     refreshed_at: float = -math.inf
@@ -69,74 +67,98 @@ class Series:
         """Whether DynamoDB has answered for this symbol."""
         return self.first_read_at > -math.inf
 
-    def add_ticks(self, items: list[dict[str, Any]], *, complete: bool) -> None:
-        """Add items that are newer than the known ticks.
+    def put_ticks(self, items: list[dict[str, Any]], first: str, last: str, *, complete: bool) -> bool:
+        """Put what was read in the place of what is known between two timestamps.
 
         Args:
             items: items of the table, newest first.
-            complete: no tick lies between the known ones and these.
+            complete: they are all that lie between. Otherwise, what is known of before is dropped.
+
+        Returns:
+            Whether there are other ticks now.
         """
-        ticks = []
-        for item in reversed(items):
-            if (tick := parse_tick(item)) is None:
-                continue
-            ticks.append(tick)
-            self.newest = {name: value for name, value in item.items() if has_right_type(name, value)}
-            if self.newest.get("anomaly") and self.may_change(alert_id := anomaly_id(self.newest)):
-                self.expected_anomalies[alert_id] = time.monotonic() + ANOMALY_ALERT_SECONDS
-        if not self.ticks or not complete:
-            self.ticks = []
-            self.complete_from = "" if complete else ticks[0].timestamp if ticks else "~"
-        self.ticks = self.ticks + ticks  # a new list, because a page may be drawing the old one
-        self.has_new_ticks = self.has_new_ticks or bool(ticks)
+        found = [(tick, item) for item in reversed(items) if (tick := parse_tick(item))]
+        start = bisect_left(self.ticks, first, key=timestamp_of) if complete else 0
+        end = bisect_right(self.ticks, last, key=timestamp_of)
+        count = len(self.ticks)
+        # A new list, because a page may be drawing the old one.
+        self.ticks = [*self.ticks[:start], *(tick for tick, _ in found), *self.ticks[end:]]
+        self.complete_from = min(self.complete_from, first) if complete else items[-1]["timestamp"]
+        if found and last == "~":
+            self.newest = found[-1][1]
+        return not complete or len(self.ticks) != count
 
-    def add_alerts(self, items: Iterable[dict[str, Any]]) -> None:
-        """Add items of the alerts table, or put them in the place of what was known of them."""
-        self.alerts = self.alerts | {item["alert_id"]: item for item in items}
-
-    def may_change(self, alert_id: str) -> bool:
-        """Whether an alert is not known yet, waits to be sent, or may still be sent for a live tick."""
-        return self.alerts.get(alert_id, {}).get("status") in (None, "pending", "historical")
-
-    def is_complete_from(self, start: datetime) -> bool:
-        """Whether no tick is missing from a time on."""
-        return self.complete_from <= format_timestamp(start)
-
-    def trim(self, length: int) -> None:
+    def trim_ticks(self, length: int) -> None:
         """Drop the oldest ticks when there are clearly more than `length`."""
         if len(self.ticks) > 1.2 * length:
             self.ticks = self.ticks[-length:]
             self.complete_from = self.ticks[0].timestamp
 
+    def put_alerts(self, items: Iterable[dict[str, Any]]) -> None:
+        """Add items of the alerts table, or put them in the place of what was known of them."""
+        known = {"timestamp", "signal", "price"}
+        whole = (item for item in items if known <= item.keys() and item["signal"] in SIGNALS)
+        self.alerts = self.alerts | {item["alert_id"]: item for item in whole}
 
-def has_right_type(name: str, value: Any) -> bool:
-    """Whether the page can use a field of an item. ProcessStockData does not check all of them."""
-    return isinstance(value, bool if name in FLAGS else Decimal if name in NUMBERS else str)
+    def trim_alerts(self, length: int) -> None:
+        """Drop the oldest signals, and no anomaly, when there are more than twice `length`."""
+        signals = sorted(key for key in self.alerts if not is_anomaly_id(key))
+        if len(signals) > 2 * length:
+            self.alerts_complete_from = signals[-length]
+            older = set(signals[:-length])
+            self.alerts = {key: alert for key, alert in self.alerts.items() if key not in older}
+
+    def pending(self) -> list[str]:
+        """The alerts that wait to be sent."""
+        return [key for key, alert in self.alerts.items() if alert.get("status") == "pending"]
+
+    def unsettled_days(self) -> list[str]:
+        """The dates at the exchange whose anomalies may still come or change.
+
+        These are the days of the pending ones, and of the newest ticks' if their alert is not known yet. A
+        historical one may still be sent, for a live tick.
+        """
+        expected = {tick.anomaly_id for tick in self.ticks[-FIRST_TICKS:]} - {None}
+        unsent = {key for key in expected if self.alerts.get(key, {}).get("status") in (None, "historical")}
+        return sorted({key[:10] for key in unsent | set(filter(is_anomaly_id, self.pending()))})
+
+    def is_complete_from(self, start: datetime) -> bool:
+        """Whether no tick is missing from a time on."""
+        return self.complete_from <= format_timestamp(start)
+
+    def date_of(self, timestamp: str) -> str:
+        """The date of a timestamp at the symbol's exchange."""
+        return exchange_date(timestamp, self.newest.get("exchange_timezone"))
+
+
+def timestamp_of(tick: Tick) -> str:
+    return tick.timestamp
 
 
 def parse_tick(item: dict[str, Any]) -> Tick | None:
     """Make a tick of an item. None if the item is not one of the pipeline's ticks."""
     try:
-        milliseconds = parse_timestamp(item["timestamp"]).timestamp() * 1000
-        price, volume = item["price"], item.get("volume")
+        timestamp, price = item["timestamp"], item["price"]
+        time = parse_timestamp(timestamp).timestamp()
     except (KeyError, ValueError):
         return None
-    if not isinstance(price, Decimal) or price <= 0:
+    if price <= 0:
         return None
-    replayed_at, bar = None, None
-    if isinstance(replayed_from := item.get("replayed_from"), str):
-        with suppress(ValueError):
-            moment = datetime.fromisoformat(replayed_from)
-            replayed_at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
-    if isinstance(replayed_from, str) or item.get("history") is True:
-        bar = tuple(float(item[name]) if isinstance(item.get(name), Decimal) else None for name in BAR)
-    volume = volume if isinstance(volume, Decimal) else None
-    return Tick(item["timestamp"], milliseconds, price, volume, bar, replayed_at)
+    bar = replayed_at = anomaly_id = None
+    with suppress(KeyError, ValueError):
+        moment = datetime.fromisoformat(item["replayed_from"])
+        replayed_at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if ("replayed_from" in item or item.get("history")) and all(name in item for name in BAR):
+        bar = tuple(float(item[name]) for name in BAR)
+    if item.get("anomaly"):
+        direction = "up" if item.get("change_percent", 0) > 0 else "down"
+        anomaly_id = f"{exchange_date(timestamp, item.get('exchange_timezone'))}#ANOMALY#{direction}"
+    return Tick(timestamp, time, price, float(item.get("volume", math.nan)), bar, replayed_at, anomaly_id)
 
 
 def index_from(ticks: Sequence[Tick], start: datetime) -> int:
     """The index of the first tick at or after a time."""
-    return bisect_left(ticks, format_timestamp(start), key=lambda tick: tick.timestamp)
+    return bisect_left(ticks, format_timestamp(start), key=timestamp_of)
 
 
 def time_zone(name: str | None) -> ZoneInfo:
@@ -147,15 +169,9 @@ def time_zone(name: str | None) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def exchange_date(timestamp: str, zone: str | None) -> date:
+def exchange_date(timestamp: str, zone: str | None) -> str:
     """The date of a timestamp at an exchange in this time zone."""
-    return datetime.fromisoformat(timestamp).astimezone(time_zone(zone)).date()
-
-
-def anomaly_id(newest: dict[str, Any]) -> str:
-    """The alert_id of a tick's anomaly: the date at its exchange, and the direction."""
-    day = exchange_date(newest["timestamp"], newest.get("exchange_timezone"))
-    return f"{day}#ANOMALY#{'up' if newest.get('change_percent', 0) > 0 else 'down'}"
+    return str(datetime.fromisoformat(timestamp).astimezone(time_zone(zone)).date())
 
 
 def is_anomaly_id(alert_id: str) -> bool:
@@ -167,27 +183,23 @@ def has_anomaly_today(series: Series) -> bool:
     """Whether the newest tick's day, at its exchange, has an anomaly. A replayed bar is a day of its own."""
     if series.newest.get("anomaly") or "replayed_from" in series.newest:
         return bool(series.newest.get("anomaly"))
-    day = anomaly_id(series.newest)[:10]
-    return any(is_anomaly_id(alert_id) and alert_id.startswith(day) for alert_id in list(series.alerts))
+    day = series.date_of(series.newest["timestamp"])
+    return any(key.startswith(f"{day}#") for key in series.alerts)
 
 
-def averages(ticks: Sequence[Tick], *, short: int, long: int) -> tuple[Decimal, Decimal, str] | None:
-    """Both averages of the newest ticks, and where the short one lies: "up", "down" or "flat".
+def average(ticks: Sequence[Tick], length: int, end: int | None = None) -> Decimal | None:
+    """The mean price of the last ticks before an index, the newest ones by default.
 
-    None if there are too few ticks. The comparison is exact, as in StockTrendAnalysis.
+    None if there are too few. Means of decimals are exact, so equality is as in StockTrendAnalysis.
     """
-    if len(ticks) < long:
-        return None
-    prices = [tick.price for tick in ticks[-long:]]
-    short_sum, long_sum = sum(prices[-short:]), sum(prices)
-    spread = long * short_sum - short * long_sum
-    return short_sum / short, long_sum / long, "up" if spread > 0 else "down" if spread else "flat"
+    end = len(ticks) if end is None else end
+    return sum(tick.price for tick in ticks[end - length : end]) / length if end >= length else None
 
 
 def market_state(newest: dict[str, Any], now: datetime) -> str:
     """Whether a symbol's market is "open", "closed" or "unknown", judged by its newest tick and the clock."""
     age = now - datetime.fromisoformat(newest["timestamp"])
-    is_fresh = age < timedelta(minutes=10 + float(newest.get("delay_minutes") or 0))
+    is_fresh = age < timedelta(minutes=10 + float(newest.get("delay_minutes", 0)))
     if is_fresh and newest.get("market_state"):
         return "open" if newest["market_state"] == "REGULAR" else "closed"
     if newest.get("exchange_timezone") == "America/New_York" and newest.get("source") != "simulated":
@@ -207,21 +219,19 @@ def candle_seconds(ticks: Sequence[Tick]) -> float:
     times = np.array([tick.time if tick.replayed_at is None else tick.replayed_at for tick in ticks])
     steps = np.diff(times)
     if ticks[-1].replayed_at is not None:
-        return min(steps[steps > 0], default=86_400_000) / 1000
+        return min(steps[steps > 0], default=86_400)
     is_past = np.array([tick.bar is not None for tick in ticks[1:]], dtype=bool)
     spacing = max((np.median(part) for part in (steps[is_past], steps[~is_past]) if len(part)), default=0)
     for seconds in WIDTHS:
-        if seconds * 1000 < 0.9 * spacing:  # quotes do not come to the second
-            continue
         # An outage takes its place on the axis, and a night does not.
-        places = np.where(steps > SESSION_GAP, 1, np.diff(times // (seconds * 1000)))
-        if places.sum() < MAX_CANDLES:
+        places = np.where(steps > SESSION_GAP, 1, np.diff(times // seconds))
+        if seconds >= 0.9 * spacing and places.sum() < MAX_CANDLES:  # quotes do not come to the second
             return seconds
     return WIDTHS[-1]
 
 
 def candle_start(tick: Tick, width: float) -> float:
-    """When the candle that takes a tick begins. All times are in milliseconds."""
+    """When the candle that takes a tick begins. All times are in seconds."""
     return tick.time // width * width if tick.replayed_at is None else tick.replayed_at
 
 
@@ -241,38 +251,34 @@ def make_candles(
         seconds: the length of a candle.
         short, long: the number of ticks in each average.
     """
-    ticks, width = series.ticks, seconds * 1000
+    ticks = series.ticks
     first = index_from(ticks, start)
     if first < len(ticks) and ticks[first].replayed_at is None:  # the first candle is whole
-        first = bisect_left(ticks, candle_start(ticks[first], width), key=lambda tick: tick.time)
-    offset = max(first - long, 0)
-    sums = [0.0, *itertools.accumulate(float(tick.price) for tick in ticks[offset:])]
+        first = bisect_left(ticks, candle_start(ticks[first], seconds), key=lambda tick: tick.time)
     candles: dict[float, dict[str, Any]] = {}
-    candle: dict[str, Any] = {"t": -math.inf}
-    for index in range(first, len(ticks)):
-        tick, price, before = ticks[index], float(ticks[index].price), ticks[index - 1] if index else None
-        opened, high, low = tick.bar or (None, None, None)
-        if opened is None:
-            is_in_session = before is not None and tick.time - before.time <= SESSION_GAP
-            opened = float(before.price) if is_in_session else price
-        at = candle_start(tick, width)
-        if at < candle["t"]:  # another replay has begun
-            candles = {}
+    ends: dict[float, int] = {}  # where the ticks of each candle end
+    for index, tick in enumerate(ticks[first:], first):
+        price, before = float(tick.price), ticks[index - 1] if index else None
+        opened, high, low = tick.bar or (price, price, price)
+        if before and not tick.bar and tick.time - before.time <= SESSION_GAP:
+            opened = float(before.price)
+        at = candle_start(tick, seconds)
+        if candles and at < next(reversed(candles)):  # another replay has begun
+            candles.clear()
+            first = index
         if at not in candles:
-            candles[at] = {"t": at, "end": at + width, "open": opened, "volume": 0.0}
-            candles[at] |= {"high": max(opened, price), "low": min(opened, price)}
+            candles[at] = {"time": at, "open": opened, "high": opened, "low": opened, "volume": 0.0}
         candle = candles[at]
-        candle["high"] = max(candle["high"], high or price, price)
-        candle["low"] = min(candle["low"], low or price, price)
+        candle["high"], candle["low"] = max(candle["high"], high, price), min(candle["low"], low, price)
         candle["close"] = price
-        volume_before = 0 if tick.replayed_at is not None else before.volume if before else None
-        if tick.volume is not None and volume_before is not None:
-            candle["volume"] += max(float(tick.volume - volume_before), 0)
-        end = index + 1 - offset
+        volume_before = 0 if tick.replayed_at is not None else before.volume if before else math.nan
+        candle["volume"] += max(0, tick.volume - volume_before)  # 0 when one of them is NaN
+        ends[at] = index + 1
+    for at, candle in candles.items():
         for name, length in (("short", short), ("long", long)):
-            if end >= length:
-                candle[name] = (sums[end] - sums[end - length]) / length
-    add_signals(candles, series, first=first, width=width)
+            if mean := average(ticks, length, ends[at]):
+                candle[name] = float(mean)
+    add_signals(candles, series, first=first, width=seconds)
     limit_wicks(list(candles.values()))
     return list(candles.values())
 
@@ -281,29 +287,22 @@ def add_signals(candles: dict[float, dict[str, Any]], series: Series, *, first: 
     """Put the alerts into the candles of their ticks: for each kind their number, and a text.
 
     Args:
-        candles: by their start, in milliseconds since 1970.
+        candles: by their start, in seconds since 1970.
         first: the index of the first tick in the candles.
-        width: of a candle, in milliseconds.
+        width: of a candle, in seconds.
     """
     ticks = series.ticks
-    for alert in sorted(series.alerts.values(), key=lambda alert: str(alert.get("timestamp"))):
-        try:
-            index = bisect_right(ticks, alert["timestamp"], key=lambda tick: tick.timestamp) - 1
-            signal, price = str(alert["signal"]), float(alert["price"])
-        except (KeyError, ValueError, TypeError):
-            continue  # not an alert of the pipeline
-        candle = candles.get(candle_start(ticks[index], width)) if index >= first else None
-        if candle and signal in SIGNALS:
-            text = f"{signal_text(alert)} {amount(price)}"
+    for alert in sorted(series.alerts.values(), key=lambda alert: alert["timestamp"]):
+        index = bisect_right(ticks, alert["timestamp"], key=timestamp_of) - 1
+        if index >= first and (candle := candles.get(candle_start(ticks[index], width))):
+            signal, text = alert["signal"], f"{signal_text(alert)} {amount(alert['price'])}"
             candle[signal] = candle.get(signal, 0) + 1
             candle["alerts"] = f"{candle['alerts']}, {text}" if "alerts" in candle else text
 
 
 def signal_text(alert: dict[str, Any]) -> str:
     """An alert's signal with its mark; that of a rule with the rule, which ends its alert_id."""
-    signal = alert.get("signal")
-    rule = str(alert.get("alert_id", "")).partition("#RULE#")[2] if signal == "RULE" else ""
-    return f"{SIGNALS.get(signal, signal)} {rule}".strip()
+    return f"{SIGNALS[alert['signal']]} {alert['alert_id'].partition('#RULE#')[2]}".strip()
 
 
 def limit_wicks(candles: list[dict[str, Any]]) -> None:

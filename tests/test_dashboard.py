@@ -55,15 +55,16 @@ def ticks_of(prices: list[str], *, start: str = "2026-11-20T15:00:00.000Z", ever
     ],
 )
 def test_averages_of_decimal_prices_are_compared_exactly(prices, trend):
-    short, long, found = ticks.averages(ticks_of(["99", *prices]), short=5, long=20)
+    found = ticks_of(["99", *prices])
+    short, long = ticks.average(found, 5), ticks.average(found, 20)
 
-    assert found == trend
+    assert ("up" if short > long else "down" if short < long else "flat") == trend
     assert short == sum(map(Decimal, prices[-5:])) / 5
     assert long == sum(map(Decimal, prices)) / 20
 
 
-def test_averages_of_too_few_ticks_are_none():
-    assert ticks.averages(ticks_of(["1"] * 19), short=5, long=20) is None
+def test_average_of_too_few_ticks_is_none():
+    assert ticks.average(ticks_of(["1"] * 19), 20) is None
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_start_of_range_counts_back_from_the_newest_tick_in_days_of_its_exchange
 
 
 def frame_of(candles: list[dict]) -> pd.DataFrame:
-    times = pd.to_datetime([candle["t"] for candle in candles], unit="ms", utc=True)
+    times = pd.to_datetime([candle["time"] for candle in candles], unit="s", utc=True)
     return pd.DataFrame(candles).set_index(times)[["open", "high", "low", "close", "short", "long"]]
 
 
@@ -124,7 +125,7 @@ def walk(length: int) -> list[float]:
 def test_live_candles_open_at_the_tick_before_and_equal_those_that_pandas_makes(start):
     prices = walk(200)
     series = ticks.Series("AAPL", ticks=ticks_of([str(price) for price in prices], start=start))
-    first = datetime.fromtimestamp(series.ticks[50].time / 1000, UTC)  # in the middle of a candle
+    first = datetime.fromtimestamp(series.ticks[50].time, UTC)  # in the middle of a candle
 
     candles = ticks.make_candles(series, start=first, seconds=120, short=5, long=20)
 
@@ -181,8 +182,8 @@ def test_replay_has_one_candle_a_bar_at_its_own_date_and_marks_its_alerts():
         item = {"timestamp": format_timestamp(start + timedelta(seconds=number)), "price": tick.price}
         item |= {name: Decimal(str(value)) for name, value in zip(ticks.BAR, tick.bar, strict=True)}
         series.ticks.append(ticks.parse_tick(item | {"replayed_from": str(at.date())}))
-    alert = {"timestamp": series.ticks[30].timestamp, "signal": "BUY", "price": Decimal(1)}
-    series.alerts = {"1": alert}
+    alert = {"timestamp": series.ticks[30].timestamp, "signal": "BUY", "price": Decimal(1), "alert_id": "1"}
+    series.put_alerts([alert])
 
     assert ticks.candle_seconds(series.ticks) == 86_400
     candles = ticks.make_candles(series, start=start, seconds=86_400, short=5, long=20)
@@ -193,7 +194,7 @@ def test_replay_has_one_candle_a_bar_at_its_own_date_and_marks_its_alerts():
 
 def test_replay_that_begins_again_shows_its_new_bars_alone():
     found, _ = bars_of(4, "2026-11-20T15:00:00.000Z", 1)
-    days = (0, 86_400_000, 0, 86_400_000)
+    days = (0, 86_400, 0, 86_400)
     series = ticks.Series("AAPL", ticks=[t._replace(replayed_at=d) for t, d in zip(found, days, strict=True)])
 
     candles = ticks.make_candles(
@@ -252,7 +253,7 @@ def test_limit_wicks_shows_all_bodies_but_not_the_wildest_twelfth_of_the_wicks()
 def test_candles_volume_is_never_negative_at_a_new_session_and_whole_in_a_replay():
     series = ticks.Series("AAPL", ticks=ticks_of(["1"] * 4, every=60))
     for place, volume in ((2, 5), (3, 9)):
-        series.ticks[place] = series.ticks[place]._replace(volume=Decimal(volume))
+        series.ticks[place] = series.ticks[place]._replace(volume=volume)
     how = {"start": datetime(2026, 11, 20, tzinfo=UTC), "seconds": 60, "short": 5, "long": 20}
 
     assert [candle["volume"] for candle in ticks.make_candles(series, **how)] == [0, 100, 0, 4]
@@ -263,8 +264,9 @@ def test_candles_volume_is_never_negative_at_a_new_session_and_whole_in_a_replay
 def test_candles_take_the_alerts_of_their_time_and_skip_malformed_ones():
     series = ticks.Series("AAPL", ticks=ticks_of(["10"] * 8))
     buy = {"timestamp": "2026-11-20T15:02:30.000Z", "signal": "BUY", "price": Decimal("10.5")}
-    series.alerts = {"1": buy, "2": {"signal": "BUY"}, "3": buy | {"signal": "<b>"}}
-    series.alerts["4"] = buy | {"timestamp": "2026-11-20T15:02:31.000Z", "price": Decimal("10.6")}
+    later = buy | {"timestamp": "2026-11-20T15:02:31.000Z", "price": Decimal("10.6")}
+    found = [buy, {"signal": "BUY"}, buy | {"signal": "<b>"}, later]
+    series.put_alerts([alert | {"alert_id": str(number)} for number, alert in enumerate(found)])
 
     candles = ticks.make_candles(
         series, start=datetime(2026, 11, 20, tzinfo=UTC), seconds=60, short=5, long=20
@@ -299,7 +301,7 @@ def test_chart_data_has_one_offset_from_utc_though_the_clocks_change():
 
     times = [row["time"] for row in data["rows"]]
     assert {after - before for before, after in pairwise(times)} == {1800}
-    assert times[-1] == candles[-1]["t"] / 1000 + 3600
+    assert times[-1] == candles[-1]["time"] + 3600
 
 
 @pytest.mark.parametrize(
@@ -411,9 +413,9 @@ def test_refresh_sends_one_query_a_symbol_for_newer_ticks_alone(reads, tables):
     after = reads.refresh("AAPL", "MSFT")
 
     values = [query["ExpressionAttributeValues"] for query in queries]  # in any order: they run side by side
-    assert sorted((each[":symbol"]["S"], each[":after"]["S"]) for each in values) == [
-        ("AAPL", old[-1]),
-        ("MSFT", reads.feed.series("MSFT").ticks[-1].timestamp),
+    assert sorted((each[":symbol"]["S"], each[":first"]["S"]) for each in values) == [
+        ("AAPL", old[-feed.READ_AGAIN]),
+        ("MSFT", reads.feed.series("MSFT").ticks[-feed.READ_AGAIN].timestamp),
     ]
     assert len(after) == 2
     assert series.ticks[-1].timestamp == new
@@ -449,7 +451,7 @@ def test_refresh_finds_an_anomaly_whose_key_sorts_before_known_signals(reads, ta
         reads.refresh("AAPL")
 
     assert alert_id in reads.feed.series("AAPL").alerts
-    assert reads.feed.series("AAPL").expected_anomalies == {}
+    assert reads.feed.series("AAPL").unsettled_days() == []
 
 
 def put_many_signals(tables: Tables, newest: datetime) -> None:
@@ -518,12 +520,12 @@ def test_refresh_reads_an_anomaly_again_until_it_is_sent(reads, tables, first):
     assert reads.feed.series("AAPL").alerts[alert_id]["status"] == "sent"
 
 
-def test_refresh_reads_an_anomaly_that_stays_pending_after_its_tick_is_old(reads, tables):
+def test_refresh_reads_an_anomaly_that_stays_pending_after_its_tick_is_old(reads, tables, monkeypatch):
+    monkeypatch.setattr(ticks, "FIRST_TICKS", 1)
     now = datetime.now(UTC)
     before, _ = tables.put_ticks("AAPL", [120.0, 100.0], newest=now - timedelta(seconds=9))
     alert_id = tables.put_alert("AAPL", before, "ANOMALY", "120", status="pending")
     reads.refresh("AAPL")
-    reads.feed.series("AAPL").expected_anomalies.clear()  # as two minutes later
     tables.put_alert("AAPL", before, "ANOMALY", "120", status="sent")
 
     for age in (8, 7, 6):
@@ -585,16 +587,40 @@ def test_refresh_keeps_few_ticks_and_forgets_symbols_that_no_page_shows(reads, t
     assert list(reads.feed._series) == ["MSFT"]
 
 
-def test_forget_old_series_makes_the_next_refresh_read_a_late_tick(reads, tables, monkeypatch):
-    tables.put_ticks("AAPL", [100.0, 101.0])
+def test_refresh_finds_a_tick_and_a_signal_that_came_late_and_asks_for_no_more_than_4_kb(reads, tables):
+    now = datetime.now(UTC)
+    before, after = tables.put_ticks("AAPL", [100.0, 101.0], newest=now)
+    tables.put_alert("AAPL", before, "BUY", "100")
+    tables.put_alert("AAPL", after, "SELL", "101")
     reads.refresh("AAPL")
-    tables.put_ticks("AAPL", [99.0], newest=datetime.now(UTC) - timedelta(seconds=15))
+    (late,) = tables.put_ticks("AAPL", [99.0], newest=now - timedelta(seconds=15))
+    alert_id = tables.put_alert("AAPL", late, "SELL", "99")
+
+    asked = [len(reads.refresh("AAPL")) for _ in range(2)]
+
+    series = reads.feed.series("AAPL")
+    assert asked == [1, 1]
+    assert [tick.price for tick in series.ticks] == [100, 99, 101]
+    assert series.newest["price"] == 101
+    assert alert_id in series.alerts
+    item = tables.dynamodb.scan(TableName="stock-market-data", Limit=1)["Items"][0]
+    size = sum(len(name) + len(str(*value.values())) for name, value in item.items())
+    assert (feed.READ_AGAIN + 1) * size < 4096
+
+
+def test_forget_old_series_makes_the_next_refresh_read_a_tick_that_came_very_late(reads, tables):
+    now = datetime.now(UTC)
+    known = tables.put_ticks("AAPL", [100.0] * 20, newest=now)
+    reads.refresh("AAPL")
+    (late,) = tables.put_ticks("AAPL", [99.0], newest=now - timedelta(seconds=30 * 15 + 10))
+    reads.refresh("AAPL")
+    assert [tick.timestamp for tick in reads.feed.series("AAPL").ticks] == known
     reads.feed.series("AAPL").first_read_at -= 61
 
     reads.feed.forget_old_series()
     reads.refresh("AAPL")
 
-    assert [tick.price for tick in reads.feed.series("AAPL").ticks] == [100, 99, 101]
+    assert [tick.timestamp for tick in reads.feed.series("AAPL").ticks] == sorted([*known, late])
 
 
 def test_refresh_skips_items_that_are_no_ticks_and_fields_of_a_wrong_type(reads, tables):
@@ -611,7 +637,10 @@ def test_refresh_skips_items_that_are_no_ticks_and_fields_of_a_wrong_type(reads,
     reads.refresh("AAPL")
 
     series = reads.feed.series("AAPL")
-    assert [(tick.price, tick.volume) for tick in series.ticks] == [(100, 0), (101, None)]
+    assert [(tick.price, tick.volume) for tick in series.ticks] == [
+        (100, 0),
+        (101, pytest.approx(math.nan, nan_ok=True)),
+    ]
     assert series.newest == {"timestamp": later, "price": 101}
 
 

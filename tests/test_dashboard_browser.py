@@ -377,11 +377,11 @@ def test_policy_without_one_permission_is_denied(
     policy["Statement"] = [statement for statement in policy["Statement"] if statement["Action"]]
     become_user_with(policy)
     client = partial(reading.make_client, region="us-east-1")
-    read = partial(reading.read_items, client("dynamodb"), symbol="AAPL", limit=1)
+    read = partial(reading.read_items, client("dynamodb"), symbol="AAPL", between=("0", "~"), limit=1)
     calls = {
-        "ReadTicks": lambda: read(table=SETTINGS["TABLE_NAME"], key="timestamp", fields=["price"]),
+        "ReadTicks": lambda: read(table=SETTINGS["TABLE_NAME"], fields={"timestamp": "S"}),
         "ReadAlerts": lambda: (
-            read(table=SETTINGS["ALERTS_TABLE_NAME"], key="alert_id", fields=["price"]),
+            read(table=SETTINGS["ALERTS_TABLE_NAME"], fields={"alert_id": "S"}),
             reading.read_alerted_symbols(client("dynamodb"), table=SETTINGS["ALERTS_TABLE_NAME"]),
         ),
         "CountRejectsAndFailedBatches": lambda: [
