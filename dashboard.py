@@ -27,7 +27,7 @@ from dashboard_parts.chart import LIBRARY, RANGES, chart_data, draw_candles, sta
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
 from dashboard_parts.reading import CannotRun, Settings, is_symbol, read_settings
 from dashboard_parts.strip import draw_problem, draw_strip, how_to_fill
-from dashboard_parts.ticks import SIGNALS, candle_seconds, index_from, make_candles
+from dashboard_parts.ticks import MAX_CANDLES, MAX_POINTS, SIGNALS, candle_seconds, index_from, make_candles
 
 PAGE_SYMBOLS = 25
 # How long the page waits for answers before it is drawn without them.
@@ -107,9 +107,8 @@ def draw_chart(feed: Feed, symbol: str, watched: Sequence[str], colours: dict[st
     start = start_of_range(series.newest, name)
     series = feed.read_back_to(symbol, start, timeout=TIMEOUT_SECONDS)
     is_replay = series.ticks[-1].replayed_at is not None
-    seconds = RANGES[name].point_seconds
-    if look == "Candles" or is_replay:
-        seconds = candle_seconds(series.ticks[index_from(series.ticks, start) :])
+    most = MAX_CANDLES if look == "Candles" else MAX_POINTS
+    seconds = candle_seconds(series.ticks[index_from(series.ticks, start) :], most)
     candles = make_candles(series, start=start, seconds=seconds, short=short, long=long)
     zone = "UTC" if is_replay else viewer_zone()
     averages = (f"SMA-{short}", f"SMA-{long}")

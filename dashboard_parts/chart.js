@@ -6,23 +6,12 @@ const MARKS = {
   RULE: ["circle", "mark", "below"],
 };
 
-function library() {
-  globalThis.lightweightCharts ??= new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = new URL("lightweight-charts.js", document.baseURI);
-    script.onload = () => resolve(globalThis.LightweightCharts);
-    script.onerror = () => reject(new Error("The chart's library did not load. Reload the page."));
-    document.head.append(script);
-  });
-  return globalThis.lightweightCharts;
-}
-
 export default function ({ data, parentElement: root }) {
   root.data = data; // the newest, if the library is still loading
   root.querySelector(".chart").ariaLabel = data.label;
-  library().then(
-    (charts) => root.data && draw(charts, root),
-    (error) => (root.querySelector(".legend").textContent = error.message),
+  import(new URL("lightweight-charts.js", document.baseURI)).then(
+    () => root.data && draw(root),
+    () => (root.querySelector(".legend").textContent = "The chart's library did not load. Reload the page."),
   );
   return () => {
     root.view?.chart.remove();
@@ -30,15 +19,15 @@ export default function ({ data, parentElement: root }) {
   };
 }
 
-function draw(charts, root) {
+function draw(root) {
   const { data, view: old } = root;
   const isSame = old?.id === data.id;
-  if (isSame && old.width === data.seconds) setRows(old, data);
+  if (isSame && old.look === data.look) setRows(old, data);
   else {
-    // Candles of another width leave the crosshair where it is, and the part that somebody has chosen to see.
+    // Candles of another width or colour leave the crosshair where it is, and the part that somebody has chosen.
     const range = isSame && old.isChosen && old.chart.timeScale().getVisibleRange();
     old?.chart.remove();
-    root.view = build(charts, root);
+    root.view = build(root);
     if (isSame) Object.assign(root.view, { at: old.at, isChosen: old.isChosen });
     setRows(root.view, data);
     const scale = root.view.chart.timeScale();
@@ -51,14 +40,12 @@ function draw(charts, root) {
 
 // Most often the last row alone is new or has changed, which costs least. Rows that the range has passed stay.
 function setRows(view, data) {
-  const isRestyled = view.colours !== JSON.stringify(data.colours);
-  if (isRestyled) style(view, data);
   const rows = withGaps(data.rows.map((row) => ({ top: row.high, bottom: row.low, ...row })), data.seconds);
   const known = view.rows.map((row) => JSON.stringify(row));
   view.rows = view.rows.filter((row) => row.time < rows[0].time).concat(rows);
   const changed = known.findIndex((row, place) => row !== JSON.stringify(view.rows[place]));
   const first = changed < 0 ? known.length : changed; // of the changed and new rows
-  const isUpdate = known.length && first >= known.length - 1 && view.rows.length >= known.length && !isRestyled;
+  const isUpdate = known.length && first >= known.length - 1 && view.rows.length >= known.length;
   for (const { series, point } of view.layers) {
     if (isUpdate) for (const row of view.rows.slice(first)) series.update(point(row));
     else series.setData(view.rows.map(point));
@@ -86,11 +73,15 @@ function marksOf(row, colours) {
   });
 }
 
-function build(charts, root) {
+function build(root) {
   const { data } = root;
+  const { up, down, short, long, text, grid } = data.colours;
+  const { createChart, createSeriesMarkers, CandlestickSeries, HistogramSeries, LineSeries } = LightweightCharts;
   const box = root.querySelector(".chart");
-  const chart = charts.createChart(box, {
+  const chart = createChart(box, {
     autoSize: true,
+    layout: { background: { color: "transparent" }, textColor: text, fontFamily: "inherit" },
+    grid: { horzLines: { color: grid }, vertLines: { color: grid } },
     rightPriceScale: { scaleMargins: { top: 0.16, bottom: 0.26 }, borderVisible: false },
     timeScale: {
       timeVisible: data.seconds < 86400,
@@ -98,32 +89,32 @@ function build(charts, root) {
       maxBarSpacing: 40,
       borderVisible: false,
     },
-    crosshair: { mode: charts.CrosshairMode.Normal },
+    crosshair: { mode: LightweightCharts.CrosshairMode.Normal },
   });
   const quiet = { lastValueVisible: false, priceLineVisible: false };
   const average = { ...quiet, lineWidth: 1, crosshairMarkerVisible: false, autoscaleInfoProvider: () => null };
-  const priceFormat = { type: "price", precision: data.decimals, minMove: 10 ** -data.decimals };
-  const kind = data.isLine ? charts.LineSeries : charts.CandlestickSeries;
-  const price = chart.addSeries(kind, { priceFormat, autoscaleInfoProvider: (whole) => scaleOf(view, whole) });
-  const short = chart.addSeries(charts.LineSeries, average);
-  const long = chart.addSeries(charts.LineSeries, { ...average, lineStyle: charts.LineStyle.Dashed });
-  const volume = chart.addSeries(charts.HistogramSeries, { ...quiet, priceScaleId: "volume" });
-  chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.83, bottom: 0 } });
-  const view = { id: data.id, width: data.seconds, chart, price, short, long, volume, rows: [], at: null };
+  const add = (kind, options, point) => ({ series: chart.addSeries(kind, options), point });
   const bare = ({ time }) => ({ time });
   const value = (name) => (row) => (row[name] == null ? bare(row) : { time: row.time, value: row[name] });
-  const bar = (row) => {
-    const colour = row.close >= row.open ? view.up : view.down;
-    return row.close == null ? bare(row) : { time: row.time, value: row.volume, color: `${colour}99` };
-  };
-  const candle = (row) => (row.close == null ? bare(row) : row);
-  view.layers = [
-    { series: price, point: data.isLine ? value("close") : candle },
-    { series: short, point: value("short") },
-    { series: long, point: value("long") },
-    { series: volume, point: bar },
+  const bar = (row) => ({ ...value("volume")(row), color: `${row.close >= row.open ? up : down}99` });
+  const price = add(
+    data.isLine ? LineSeries : CandlestickSeries,
+    {
+      ...{ color: up, upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false },
+      priceFormat: { type: "price", precision: data.decimals, minMove: 10 ** -data.decimals },
+      autoscaleInfoProvider: (whole) => scaleOf(view, whole),
+    },
+    data.isLine ? value("close") : (row) => (row.close == null ? bare(row) : row),
+  );
+  const layers = [
+    price,
+    add(LineSeries, { ...average, color: short }, value("short")),
+    add(LineSeries, { ...average, color: long, lineStyle: LightweightCharts.LineStyle.Dashed }, value("long")),
+    add(HistogramSeries, { ...quiet, priceScaleId: "volume" }, bar),
   ];
-  view.marks = charts.createSeriesMarkers(price, []);
+  chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.83, bottom: 0 } });
+  const marks = createSeriesMarkers(price.series, []);
+  const view = { id: data.id, look: data.look, chart, price: price.series, marks, layers, rows: [], at: null };
   chart.subscribeCrosshairMove(({ logical, sourceEvent }) => {
     if (sourceEvent) view.at = view.rows[logical]?.close == null ? null : view.rows[logical].time;
     say(root);
@@ -134,21 +125,6 @@ function build(charts, root) {
   const turn = (e) => (e.ctrlKey || e.shiftKey ? (view.isChosen = true) : e.stopPropagation());
   chart.chartElement().addEventListener("wheel", turn, { capture: true });
   return view;
-}
-
-function style(view, { colours }) {
-  view.colours = JSON.stringify(colours);
-  [view.up, view.down] = [colours.up, colours.down];
-  const lines = { color: colours.grid };
-  view.chart.applyOptions({
-    layout: { background: { color: "transparent" }, textColor: colours.text, fontFamily: "inherit" },
-    grid: { horzLines: lines, vertLines: lines },
-  });
-  const [upColor, downColor] = [colours.up, colours.down];
-  const wicks = { wickUpColor: upColor, wickDownColor: downColor, borderVisible: false };
-  view.price.applyOptions({ upColor, downColor, color: upColor, ...wicks });
-  view.short.applyOptions({ color: colours.short });
-  view.long.applyOptions({ color: colours.long });
 }
 
 // The price scale shows what `limit_wicks` has left of the candles in view.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from dashboard_parts.ticks import time_zone
@@ -30,18 +31,11 @@ draw_candles = st.components.v2.component(
 )
 
 
-class Range(NamedTuple):
-    """A range of the chart."""
-
-    span: timedelta | None  # None: it begins at the start of a day
-    point_seconds: int  # of the line
-
-
 RANGES = {
-    "15 min": Range(timedelta(minutes=15), 5),
-    "1 h": Range(timedelta(hours=1), 15),
-    "Today": Range(None, 60),
-    "5 days": Range(None, 900),
+    "15 min": timedelta(minutes=15),
+    "1 h": timedelta(hours=1),
+    "Today": timedelta(days=1),
+    "5 days": timedelta(days=5),
 }
 
 
@@ -50,17 +44,13 @@ def start_of_range(newest: dict[str, Any], name: str) -> datetime:
 
     The days are those of the exchange. Five days are five weekdays, unless the newest tick is from a weekend.
     """
-    end, span = datetime.fromisoformat(newest["timestamp"]), RANGES[name].span
-    if span:
+    end, span = datetime.fromisoformat(newest["timestamp"]), RANGES[name]
+    if span < timedelta(days=1):
         return end - span
     there = end.astimezone(time_zone(newest.get("exchange_timezone")))
-    day = there.replace(hour=0, minute=0, second=0, microsecond=0)
-    days_left = 4 if name == "5 days" else 0
-    counts_weekends = day.weekday() >= 5
-    while days_left:
-        day -= timedelta(days=1)
-        days_left -= counts_weekends or day.weekday() < 5
-    return day
+    week = "1111100" if there.weekday() < 5 else "1111111"
+    day = np.busday_offset(there.date(), 1 - span.days, weekmask=week).astype(object)
+    return datetime.combine(day, time(), there.tzinfo)
 
 
 def decimals_of(price: float) -> int:
@@ -92,17 +82,19 @@ def chart_data(
     """
     offset = datetime.fromtimestamp(candles[-1]["time"], time_zone(zone)).utcoffset().total_seconds()
     day = {"year": "numeric", "month": "short", "day": "numeric"}
-    time = {"weekday": "short", "hour": "2-digit", "minute": "2-digit", "second": "2-digit"}
-    time |= {"hourCycle": "h23"}
+    moment = {"weekday": "short", "hourCycle": "h23"}
+    moment |= dict.fromkeys(("hour", "minute", "second"), "2-digit")
     return {
+        # chart.js builds the chart anew when one of these two changes.
         "id": f"{name} {offset} {is_line}",
+        "look": f"{seconds} {colours}",
         "label": f"Price of {name}: {len(candles)} candles, low {min(c['low'] for c in candles):,.7g}, "
         f"high {max(c['high'] for c in candles):,.7g}, last {candles[-1]['close']:,.7g}",
         "rows": [candle | {"time": round(candle["time"] + offset)} for candle in candles],
         "seconds": seconds,
         "isLine": is_line,
         "names": averages,
-        "time": day if seconds >= 86_400 else time,
+        "time": day if seconds >= 86_400 else moment,
         "decimals": decimals_of(candles[-1]["close"]),
         "colours": colours,
     }

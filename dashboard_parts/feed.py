@@ -80,7 +80,7 @@ class Feed:
             return next((error for (_, symbol), error in self.failures.items() if symbol in symbols), None)
 
     def forget_old_series(self) -> None:
-        """Forget each symbol whose first read is over a minute ago, so that late ticks are read, too."""
+        """Forget each symbol whose first read is over a minute ago, so that ticks of any age are read."""
         with self._lock:
             oldest = time.monotonic() - 60
             self._series = {s: series for s, series in self._series.items() if series.first_read_at > oldest}

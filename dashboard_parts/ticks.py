@@ -26,7 +26,7 @@ CHART_FIELDS |= {"history": "BOOL"} | dict.fromkeys(("price", "volume", *BAR), "
 TICK_FIELDS = CHART_FIELDS | dict.fromkeys(("source", "market_state", "exchange_timezone"), "S")
 TICK_FIELDS |= {"anomaly": "BOOL"} | dict.fromkeys(("change", "change_percent", "delay_minutes"), "N")
 SIGNALS = {"BUY": "▲ BUY", "SELL": "▼ SELL", "ANOMALY": "◆ ANOMALY", "RULE": "● RULE"}
-MAX_CANDLES = 75
+MAX_CANDLES, MAX_POINTS = 75, 300
 WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # of a candle, in seconds
 
 
@@ -209,8 +209,8 @@ def market_state(newest: dict[str, Any], now: datetime) -> str:
     return "open" if is_fresh else "unknown"
 
 
-def candle_seconds(ticks: Sequence[Tick]) -> float:
-    """The length of a chart's candles: the smallest of WIDTHS that gives at most MAX_CANDLES.
+def candle_seconds(ticks: Sequence[Tick], most: int = MAX_CANDLES) -> float:
+    """The length of a chart's candles: the smallest of WIDTHS that gives no more of them than `most`.
 
     It is no finer than the ticks are apart. Where bars of the past and live ticks mix, the wider spacing
     counts: narrow candles would make a row of dashes of the sparse part. A replay has one candle a bar, as
@@ -225,7 +225,7 @@ def candle_seconds(ticks: Sequence[Tick]) -> float:
     for seconds in WIDTHS:
         # An outage takes its place on the axis, and a night does not.
         places = np.where(steps > SESSION_GAP, 1, np.diff(times // seconds))
-        if seconds >= 0.9 * spacing and places.sum() < MAX_CANDLES:  # quotes do not come to the second
+        if seconds >= 0.9 * spacing and places.sum() < most:  # quotes do not come to the second
             return seconds
     return WIDTHS[-1]
 
