@@ -100,9 +100,8 @@ def draw_chart(feed: Feed, symbol: str, watched: Sequence[str], colours: dict[st
     if not series.ticks:
         middle = {"horizontal_alignment": "center", "vertical_alignment": "center"}
         with st.container(key="empty", border=True, **middle):
-            st.markdown(
-                how_to_fill(feed, symbol, watched) if series.is_read else "Not read yet.", width="content"
-            )
+            text = how_to_fill(feed, symbol, watched) if series.is_read else "Not read yet."
+            st.markdown(text, width="content")
         return
     start = start_of_range(series.newest, name)
     series = feed.read_back_to(symbol, start, timeout=TIMEOUT_SECONDS)
@@ -235,8 +234,8 @@ def draw_page(feed: Feed) -> None:
         draw_chart(feed, selected, watched, colours)
     with right:
         draw_alerts(feed, symbols, selected, size=size)
-    if not were_read and (feed.are_read(symbols) or feed.is_reading(symbols)):
-        st.rerun()  # at once, because more answers have come since
+    if not were_read and not feed.failure(symbols):
+        st.rerun()  # at once, because more answers have come or are under way
 
 
 @st.cache_resource(show_spinner=False)

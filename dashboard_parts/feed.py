@@ -68,12 +68,6 @@ class Feed:
         """Whether DynamoDB has answered for all of these symbols."""
         return all(self.series(symbol).is_read for symbol in symbols)
 
-    def is_reading(self, symbols: Sequence[str]) -> bool:
-        """Whether a read of one of these symbols is under way."""
-        with self._lock:
-            jobs = [self._jobs.get((kind, symbol)) for kind in ("new", "older") for symbol in symbols]
-        return any(job and not job.done() for job in jobs)
-
     def failure(self, symbols: Sequence[str]) -> Exception | None:
         """The error of one of these symbols that has lasted since its last read, if there is one."""
         with self._lock:
@@ -121,24 +115,21 @@ class Feed:
         )
         return found if isinstance(found, list) else []
 
-    def count_in_bucket(self, what: str) -> tuple[int, bool] | Exception | None:
+    def count_in_bucket(self, what: str) -> int | Exception | None:
         """Count objects in the bucket, once a minute.
 
         Args:
             what: "rejects" (those of today and yesterday) or "failed batches".
 
         Returns:
-            The number and whether there are more, or the error. None until there is a first result.
+            The number, or the error. None until there is a first result.
         """
+        days = [datetime.now(UTC).date() - timedelta(days=age) for age in (0, 1)]
+        prefixes = [f"rejected-data/dt={day}/" for day in days] if what == "rejects" else ["aws/lambda/"]
 
-        def count() -> tuple[int, bool]:
-            today = datetime.now(UTC).date()
-            days = (today, today - timedelta(days=1))
-            prefixes = [f"rejected-data/dt={day}/" for day in days] if what == "rejects" else ["aws/lambda/"]
-            counts = [
-                reading.count_objects(self.client("s3"), bucket=self._bucket, prefix=p) for p in prefixes
-            ]
-            return sum(number for number, _ in counts), any(more for _, more in counts)
+        def count() -> int:
+            s3 = self.client("s3")
+            return sum(reading.count_objects(s3, bucket=self._bucket, prefix=prefix) for prefix in prefixes)
 
         return self._recent(what, 60, count)
 
@@ -204,7 +195,7 @@ class Feed:
             return
         with series.lock:
             is_first = not series.is_read
-            is_turn_of_alerts = bool(series.due) and series.is_turn_of_alerts
+            is_turn_of_alerts = series.due and series.alerts_read_at < series.refreshed_at
             if not is_turn_of_alerts:
                 with self._recording_failure("ticks", symbol):
                     self._read_new_ticks(series)
@@ -213,7 +204,6 @@ class Feed:
             if is_turn_of_alerts or (is_first and series.is_read):
                 with self._recording_failure("alerts", symbol):
                     self._read_new_alerts(series)
-            series.is_turn_of_alerts = not is_turn_of_alerts
             series.refreshed_at = asked_at
 
     def _read_older(self, series: Series, since: str) -> None:

@@ -17,6 +17,7 @@ from stream_stock_data import CREDENTIALS, HERE, CannotRun, load_settings, parse
 
 CALLS_AT_ONCE = 8
 SCAN_PAGES = 4  # of 1 MB each, of the alerts table
+COUNTED_OBJECTS = 1000  # S3 lists so many in one call
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,9 @@ def read_alerted_symbols(dynamodb: Any, *, table: str) -> list[str]:
     return sorted(symbols)
 
 
-def count_objects(s3: Any, *, bucket: str, prefix: str) -> tuple[int, bool]:
-    """Count the objects under a prefix, up to 1,000. Also returns whether there are more."""
-    answer = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)
-    return answer.get("KeyCount", 0), answer.get("IsTruncated", False)
+def count_objects(s3: Any, *, bucket: str, prefix: str) -> int:
+    """Count the objects under a prefix, up to COUNTED_OBJECTS."""
+    return s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("KeyCount", 0)
 
 
 def error_code(error: Exception) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import streamlit as st
 
 from dashboard_parts.feed import REFRESH_SECONDS, Feed
-from dashboard_parts.reading import explain
+from dashboard_parts.reading import COUNTED_OBJECTS, explain
 from dashboard_parts.ticks import Series, age_text, index_from, market_state
 from stream_stock_data import is_local
 
@@ -65,11 +65,9 @@ def draw_strip(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
         dates = [str(fields["replayed_from"])[:10] for fields in newest if "replayed_from" in fields]
         chips.append(chip("replay", f"prices of {max(dates, default='the past')}", kind="badge"))
     states = [market_state(series.newest, now) for series in series_with_ticks]
-    open_markets = states.count("open")
-    if 0 < open_markets < len(states):
-        state = f"● open: {open_markets} of {len(states)}"
-    elif open_markets:
-        state = "● open"
+    if "open" in states:
+        count = "" if set(states) == {"open"} else f": {states.count('open')} of {len(states)}"
+        state = f"● open{count}"
     else:
         state = "○ closed" if set(states) == {"closed"} else "? unknown"
     chips.append(chip("market", state, title="by the newest ticks, otherwise by New York's trading hours"))
@@ -97,8 +95,8 @@ def bucket_chip(feed: Feed, what: str, hint: str) -> str:
         return chip(what, "…", title=hint)
     if isinstance(found, Exception):
         return chip(what, "?", title=re.sub(r"[*`]", "", explain(found, feed.settings)))
-    number, is_more = found
-    return chip(what, f"{'⚠ ' if number else ''}{number:,}{'+' if is_more else ''}", title=hint)
+    text = f"{found:,}{'+' if found >= COUNTED_OBJECTS else ''}"
+    return chip(what, f"⚠ {text}" if found else text, title=hint)
 
 
 def with_ticks(feed: Feed, symbols: Sequence[str]) -> list[Series]:
@@ -134,9 +132,8 @@ def draw_problem(feed: Feed, symbols: Sequence[str], now: datetime) -> None:
             text += f" The page shows what it read {age} ago."
         st.error(f"{text} This page tries again every {REFRESH_SECONDS} s.")
         return
-    if not feed.are_read(symbols):
-        return
-    if not (series_with_ticks := with_ticks(feed, symbols)):
+    series_with_ticks = with_ticks(feed, symbols)
+    if not series_with_ticks or not feed.are_read(symbols):
         return
     newest = max(series_with_ticks, key=lambda series: series.ticks[-1].time).newest
     age = (now - datetime.fromisoformat(newest["timestamp"])).total_seconds()

@@ -60,13 +60,12 @@ def watchlist_rows(feed: Feed, symbols: Sequence[str], now: datetime) -> pd.Data
 def style_watchlist(frame: pd.DataFrame, colours: dict[str, str]) -> Styler:
     """Give the watchlist's rows their colours and their texts."""
 
-    def colour(value: float) -> str:
-        return f"color: {colours['up']}" if value > 0 else f"color: {colours['down']}" if value < 0 else ""
+    def colour(value: float | str) -> str:
+        sign = value[0] if isinstance(value, str) else arrow(value)
+        name = {"▲": "up", "▼": "down"}.get(sign)
+        return f"color: {colours[name]}" if name else ""
 
-    def colour_trend(value: str) -> str:
-        return colour({"▲": 1, "▼": -1}.get(value[0], 0))
-
-    style = frame.style.map(colour, subset=["Change", "Change %"]).map(colour_trend, subset=["Trend"])
+    style = frame.style.map(colour, subset=["Change", "Change %", "Trend"])
     texts = {
         "Last": amount,
         "Change": lambda value: f"{arrow(value)} {amount(value, '+')}",

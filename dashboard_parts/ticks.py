@@ -54,7 +54,6 @@ class Series:
     alerts_complete_from: str = "~"  # the same for alerts, an alert_id
     # What to ask of the alerts table: "" for the new signals, or a date for its anomalies.
     due: list[str] = field(default_factory=list)
-    is_turn_of_alerts: bool = False
     # These are in monotonic seconds.
     first_read_at: float = -math.inf
     refreshed_at: float = -math.inf
