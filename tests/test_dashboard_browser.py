@@ -205,11 +205,16 @@ def test_narrow_window_shows_what_it_has_room_for_and_an_empty_chart_is_a_box(
     )
     assert tops[0][0] == tops[1][0]
     assert tops[1][1] <= 390 - 16
-    widths = "[...document.querySelectorAll('.dvn-scroller')].map(e => e.scrollWidth - e.clientWidth)"
-    eventually(lambda: page.run(f"return {widths}[1]") <= 0)  # the alerts lie within their card
+    hidden = "return [...document.querySelectorAll('.dvn-scroller')].map(e => e.scrollWidth - e.clientWidth)"
+    eventually(lambda: max(page.run(hidden)) <= 0)  # both tables lie within their cards
     heights.append(height_of("chart"))
     page.resize(1280, 700)
     eventually(lambda: len(page.row("AAPL")) == 9)
+    eventually(lambda: max(page.run(hidden)) <= 0)
+    assert len(page.table(1)[0]) == 5
+    page.resize(1920, 700)
+    eventually(lambda: len(page.table(1)[0]) == 8)  # the averages of the alerts, too
+    eventually(lambda: max(page.run(hidden)) <= 0)
 
     page.driver.get(f"{address}/?symbol=EMPTY&with=EMPTY")
     eventually(lambda: "Add it to STOCK_SYMBOLS" in page.text(".st-key-empty"))
@@ -256,44 +261,61 @@ def replayed(start: str, count: int) -> pd.DataFrame:
 SESSIONS = pd.concat(
     [past(f"2026-11-{day} 14:30", 26, 900) for day in (16, 17, 18, 19, 20)], ignore_index=True
 )
-CASES = {
-    "LIVE": (live("2026-11-20 15:00", 100, 30), "1+h", 60),
+CASES = {  # the ticks, and the seconds of a candle in the range of five days
+    "LIVE": (live("2026-11-20 15:00", 100, 30), 60),
     "BACKFILL": (
         pd.concat([past("2026-11-20 15:00", 50, 60), live("2026-11-20 15:50", 30, 5)], ignore_index=True),
-        "1+h",
         60,
     ),
-    "REPLAY": (replayed("2026-11-20 15:00", 100), "15+min", 86_400),
-    "SESSIONS": (SESSIONS, "5+days", 1800),
-    "OUTAGE": (live("2026-11-20 15:00", 100, 30).drop(range(30, 60)).reset_index(drop=True), "1+h", 60),
-    "CLOCKS": (live("2026-10-24 23:00", 70, 600), "5+days", 600),  # summer time ends at 1:00 UTC
+    "REPLAY": (replayed("2026-11-20 15:00", 100), 86_400),
+    "SESSIONS": (SESSIONS, 1800),
+    "OUTAGE": (live("2026-11-20 15:00", 100, 30).drop(range(30, 60)).reset_index(drop=True), 60),
+    "CLOCKS": (live("2026-10-24 23:00", 70, 600), 600),  # summer time ends at 1:00 UTC
 }
+
+
+@pytest.fixture(scope="module")
+def charts(page: Page, tables: Tables, address: str) -> Callable[[str], None]:
+    """charts(symbol): show the chart of this one of CASES, all of which one page lists."""
+    for symbol, (frame, _) in CASES.items():
+        items = []
+        for _, tick in frame.iterrows():
+            more = {
+                name: round(tick[name], 2) for name in ("open", "high", "low") if not math.isnan(tick[name])
+            }
+            if tick["replayed_from"]:
+                more |= {"replayed_from": tick["replayed_from"], "source": "replay"}
+            if tick["history"]:
+                more["history"] = True
+            items += tables.tick_items(symbol, [tick["price"]], newest=tick["timestamp"], **more)
+        tables.put(SETTINGS["TABLE_NAME"], items)
+
+    def show(symbol: str) -> None:
+        if "with=LIVE" not in page.driver.current_url:
+            page.driver.get(f"{address}/?range=5+days&with={','.join(CASES)}")
+        place = eventually(lambda: [row[0] for row in page.table(0)].index(symbol) if page.row(symbol) else 0)
+        page.select(place)
+        eventually(lambda: page.chart().startswith(f"Price of {symbol}, 5 days"))
+
+    return show
 
 
 @pytest.mark.parametrize("symbol", CASES)
 def test_chart_holds_the_candles_and_averages_that_pandas_makes_of_the_same_ticks(
-    symbol: str, page: Page, tables: Tables, address: str
+    symbol: str, page: Page, charts: Callable[[str], None]
 ) -> None:
-    frame, chosen, seconds = CASES[symbol]
-    for _, tick in frame.iterrows():
-        more = {
-            name: round(tick[name], 2)
-            for name in ("open", "high", "low")
-            if tick["history"] or tick["replayed_from"]
-        }
-        if tick["replayed_from"]:
-            more |= {"replayed_from": tick["replayed_from"], "source": "replay"}
-        if tick["history"]:
-            more["history"] = True
-        tables.put_ticks(symbol, [tick["price"]], newest=tick["timestamp"].to_pydatetime(), **more)
-    zone = "Europe/Berlin" if symbol == "CLOCKS" else "UTC"
+    frame, seconds = CASES[symbol]
+    zone, offset = ("Europe/Berlin", 3600) if symbol == "CLOCKS" else ("UTC", 0)
     page.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": zone})
-    page.driver.get(f"{address}/?symbol={symbol}&with={symbol}&range={chosen}")
-    eventually(lambda: page.chart().startswith(f"Price of {symbol}"))
+    charts(symbol)
     expected = expected_candles(frame, seconds)
-    offset = 3600 if symbol == "CLOCKS" else 0
     read = "view.price.data().filter(p => p.close != null)"
-    eventually(lambda: len(page.view(read)) == len(expected))
+    eventually(
+        lambda: (
+            [len(page.view(read)), page.view(f"{read}[0].time")]
+            == [len(expected), expected.index[0] + offset]
+        )
+    )
 
     found = pd.DataFrame(page.view(read)).set_index("time")[["open", "high", "low", "close"]]
     for layer, name in ((1, "short"), (2, "long")):

@@ -72,7 +72,14 @@ class Tables:
         **more: Any,
     ) -> list[str]:
         """Put ticks as the pipeline stores them, by default up to now. Returns their timestamps."""
-        newest = newest or datetime.now(UTC)
+        items = self.tick_items(symbol, prices, newest=newest or datetime.now(UTC), every=every, **more)
+        self.put(SETTINGS["TABLE_NAME"], items)
+        return [item["timestamp"]["S"] for item in items]
+
+    def tick_items(
+        self, symbol: str, prices: list[float], *, newest: datetime, every: float = 30, **more: Any
+    ) -> list[dict[str, Any]]:
+        """Ticks as the pipeline stores them."""
         items = []
         for number, price in enumerate(prices):
             at = newest - timedelta(seconds=every * (len(prices) - 1 - number))
@@ -82,8 +89,7 @@ class Tables:
             tick = build_tick(quote, source=more.get("source", "yahoo"), fetched_at=at)
             tick["anomaly"] = abs(tick["change_percent"]) > 5
             items.append({name: attribute(value) for name, value in tick.items() if value is not None})
-        self.put(SETTINGS["TABLE_NAME"], items)
-        return [item["timestamp"]["S"] for item in items]
+        return items
 
     def put_alert(self, symbol: str, timestamp: str, signal: str, price: str, status: str = "sent") -> str:
         """Put an alert as StockTrendAnalysis stores it. Returns its alert_id."""
