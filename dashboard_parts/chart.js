@@ -87,6 +87,7 @@ function build(root) {
       timeVisible: data.seconds < 86400,
       secondsVisible: data.seconds < 60,
       maxBarSpacing: 40,
+      rightOffset: 2, // room for the last time on the axis
       borderVisible: false,
     },
     crosshair: { mode: LightweightCharts.CrosshairMode.Normal },
@@ -94,8 +95,7 @@ function build(root) {
   const quiet = { lastValueVisible: false, priceLineVisible: false };
   const average = { ...quiet, lineWidth: 1, crosshairMarkerVisible: false, autoscaleInfoProvider: () => null };
   const add = (kind, options, point) => ({ series: chart.addSeries(kind, options), point });
-  const bare = ({ time }) => ({ time });
-  const value = (name) => (row) => (row[name] == null ? bare(row) : { time: row.time, value: row[name] });
+  const value = (name) => (row) => ({ time: row.time, value: row[name] });
   const bar = (row) => ({ ...value("volume")(row), color: `${row.close >= row.open ? up : down}99` });
   const price = add(
     data.isLine ? LineSeries : CandlestickSeries,
@@ -104,7 +104,7 @@ function build(root) {
       priceFormat: { type: "price", precision: data.decimals, minMove: 10 ** -data.decimals },
       autoscaleInfoProvider: (whole) => scaleOf(view, whole),
     },
-    data.isLine ? value("close") : (row) => (row.close == null ? bare(row) : row),
+    data.isLine ? value("close") : (row) => row,
   );
   const layers = [
     price,
