@@ -110,19 +110,9 @@ def draw_chart(feed: Feed, symbol: str, watched: Sequence[str], colours: dict[st
     seconds = candle_seconds(series.ticks[index_from(series.ticks, start) :], most)
     candles = make_candles(series, start=start, seconds=seconds, short=short, long=long)
     zone = "UTC" if is_replay else viewer_zone()
-    averages = (f"SMA-{short}", f"SMA-{long}")
-    draw_candles(
-        data=chart_data(
-            candles,
-            name=f"{symbol}, {name}",
-            is_line=look == "Line",
-            seconds=seconds,
-            zone=zone,
-            averages=averages,
-            colours=colours,
-        ),
-        key="chart",
-    )
+    averages = [f"SMA-{short}", f"SMA-{long}"]
+    style = {"isLine": look == "Line", "seconds": seconds, "names": averages, "colours": colours}
+    draw_candles(data=chart_data(candles, name=f"{symbol}, {name}", zone=zone, look=style), key="chart")
     missing = "" if series.is_complete_from(start) else f" Only the newest {len(series.ticks):,} ticks."
     st.caption(
         f"Solid {averages[0]} (last {short} ticks), dashed {averages[1]} (last {long} ticks) · "

@@ -22,9 +22,9 @@ export default function ({ data, parentElement: root }) {
 function draw(root) {
   const { data, view: old } = root;
   const isSame = old?.id === data.id;
-  if (isSame && old.look === data.look) setRows(old, data);
+  if (isSame && old.look === JSON.stringify(data.look)) setRows(old, data);
   else {
-    // Candles of another width or colour leave the crosshair where it is, and the part that somebody has chosen.
+    // Another look leaves the crosshair where it is, and the part that somebody has chosen to see.
     const range = isSame && old.isChosen && old.chart.timeScale().getVisibleRange();
     old?.chart.remove();
     root.view = build(root);
@@ -33,14 +33,15 @@ function draw(root) {
     const scale = root.view.chart.timeScale();
     range ? scale.setVisibleRange(range) : scale.fitContent();
   }
-  root.view.marks.setMarkers(root.view.rows.flatMap((row) => marksOf(row, data.colours)));
+  root.view.marks.setMarkers(root.view.rows.flatMap((row) => marksOf(row, data.look.colours)));
   point(root.view, root.view.at);
   say(root);
 }
 
 // Most often the last row alone is new or has changed, which costs least. Rows that the range has passed stay.
 function setRows(view, data) {
-  const rows = withGaps(data.rows.map((row) => ({ top: row.high, bottom: row.low, ...row })), data.seconds);
+  const whole = data.rows.map((row) => ({ top: row.high, bottom: row.low, ...row }));
+  const rows = withGaps(whole, data.look.seconds);
   const known = view.rows.map((row) => JSON.stringify(row));
   view.rows = view.rows.filter((row) => row.time < rows[0].time).concat(rows);
   const changed = known.findIndex((row, place) => row !== JSON.stringify(view.rows[place]));
@@ -75,7 +76,8 @@ function marksOf(row, colours) {
 
 function build(root) {
   const { data } = root;
-  const { up, down, short, long, text, grid } = data.colours;
+  const { isLine, seconds, colours } = data.look;
+  const { up, down, short, long, text, grid } = colours;
   const { createChart, createSeriesMarkers, CandlestickSeries, HistogramSeries, LineSeries } = LightweightCharts;
   const box = root.querySelector(".chart");
   const chart = createChart(box, {
@@ -84,8 +86,8 @@ function build(root) {
     grid: { horzLines: { color: grid }, vertLines: { color: grid } },
     rightPriceScale: { scaleMargins: { top: 0.16, bottom: 0.26 }, borderVisible: false },
     timeScale: {
-      timeVisible: data.seconds < 86400,
-      secondsVisible: data.seconds < 60,
+      timeVisible: seconds < 86400,
+      secondsVisible: seconds < 60,
       maxBarSpacing: 40,
       rightOffset: 2, // room for the last time on the axis
       borderVisible: false,
@@ -98,13 +100,13 @@ function build(root) {
   const value = (name) => (row) => ({ time: row.time, value: row[name] });
   const bar = (row) => ({ ...value("volume")(row), color: `${row.close >= row.open ? up : down}99` });
   const price = add(
-    data.isLine ? LineSeries : CandlestickSeries,
+    isLine ? LineSeries : CandlestickSeries,
     {
       ...{ color: up, upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false },
       priceFormat: { type: "price", precision: data.decimals, minMove: 10 ** -data.decimals },
       autoscaleInfoProvider: (whole) => scaleOf(view, whole),
     },
-    data.isLine ? value("close") : (row) => row,
+    isLine ? value("close") : (row) => row,
   );
   const layers = [
     price,
@@ -114,7 +116,8 @@ function build(root) {
   ];
   chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.83, bottom: 0 } });
   const marks = createSeriesMarkers(price.series, []);
-  const view = { id: data.id, look: data.look, chart, price: price.series, marks, layers, rows: [], at: null };
+  const look = JSON.stringify(data.look);
+  const view = { id: data.id, look, chart, price: price.series, marks, layers, rows: [], at: null };
   chart.subscribeCrosshairMove(({ logical, sourceEvent }) => {
     if (sourceEvent) view.at = view.rows[logical]?.close == null ? null : view.rows[logical].time;
     say(root);
@@ -176,18 +179,19 @@ function point(view, time) {
 
 function say(root) {
   const { view, data } = root;
+  const { names, colours } = data.look;
   const row = view.rows[placeOf(view)] ?? view.rows.findLast((row) => row.close != null);
   if (!row) return;
   const digits = { minimumFractionDigits: data.decimals, maximumFractionDigits: data.decimals };
   const price = (value) => value?.toLocaleString(undefined, digits) ?? "–";
   const time = new Date(row.time * 1000).toLocaleString(undefined, { ...data.time, timeZone: "UTC" });
   const parts = [[time], [`O ${price(row.open)} H ${price(row.high)} L ${price(row.low)} C ${price(row.close)}`]];
-  parts.push([`${data.names[0]} ${price(row.short)}`, "short"], [`${data.names[1]} ${price(row.long)}`, "long"]);
+  parts.push([`${names[0]} ${price(row.short)}`, "short"], [`${names[1]} ${price(row.long)}`, "long"]);
   parts.push([`V ${Math.round(row.volume).toLocaleString()}`], [row.alerts ?? "", "mark"]);
   const spans = parts.map(([text, colour]) => {
     const span = document.createElement("span");
     span.textContent = text;
-    if (colour) span.style.color = data.colours[colour];
+    if (colour) span.style.color = colours[colour];
     return span;
   });
   root.querySelector(".legend").replaceChildren(...spans);

@@ -59,14 +59,7 @@ def decimals_of(price: float) -> int:
 
 
 def chart_data(
-    candles: list[dict[str, Any]],
-    *,
-    name: str,
-    is_line: bool,
-    seconds: float,
-    zone: str,
-    averages: tuple[str, str],
-    colours: dict[str, str],
+    candles: list[dict[str, Any]], *, name: str, zone: str, look: dict[str, Any]
 ) -> dict[str, Any]:
     """What chart.js draws.
 
@@ -75,26 +68,21 @@ def chart_data(
 
     Args:
         name: of the symbol and the range.
-        is_line: draw a line, not candles.
-        seconds: the length of a candle.
         zone: the name of the time zone of the axis.
-        averages: the names of the two averages.
+        look: isLine (draw a line, not candles), seconds (of a candle), names (of both averages) and colours.
     """
     offset = datetime.fromtimestamp(candles[-1]["time"], time_zone(zone)).utcoffset().total_seconds()
     day = {"year": "numeric", "month": "short", "day": "numeric"}
     moment = {"weekday": "short", "hourCycle": "h23"}
     moment |= dict.fromkeys(("hour", "minute", "second"), "2-digit")
+    low, high = min(candle["low"] for candle in candles), max(candle["high"] for candle in candles)
+    last = candles[-1]["close"]
+    prices = f"low {low:,.7g}, high {high:,.7g}, last {last:,.7g}"
     return {
-        # chart.js builds the chart anew when one of these two changes.
-        "id": f"{name} {offset} {is_line}",
-        "look": f"{seconds} {colours}",
-        "label": f"Price of {name}: {len(candles)} candles, low {min(c['low'] for c in candles):,.7g}, "
-        f"high {max(c['high'] for c in candles):,.7g}, last {candles[-1]['close']:,.7g}",
+        "id": f"{name} {offset}",
+        "label": f"Price of {name}: {len(candles)} candles, {prices}",
         "rows": [candle | {"time": round(candle["time"] + offset)} for candle in candles],
-        "seconds": seconds,
-        "isLine": is_line,
-        "names": averages,
-        "time": day if seconds >= 86_400 else moment,
-        "decimals": decimals_of(candles[-1]["close"]),
-        "colours": colours,
+        "look": look,
+        "time": day if look["seconds"] >= 86_400 else moment,
+        "decimals": decimals_of(last),
     }

@@ -289,15 +289,7 @@ def test_chart_data_has_one_offset_from_utc_though_the_clocks_change():
         series, start=datetime(2026, 1, 1, tzinfo=UTC), seconds=1800, short=5, long=20
     )
 
-    data = chart.chart_data(
-        candles,
-        name="BTC",
-        is_line=False,
-        seconds=1800,
-        zone="Europe/Berlin",
-        averages=("SMA-5", "SMA-20"),
-        colours={},
-    )
+    data = chart.chart_data(candles, name="BTC", zone="Europe/Berlin", look={"seconds": 1800})
 
     times = [row["time"] for row in data["rows"]]
     assert {after - before for before, after in pairwise(times)} == {1800}

@@ -153,7 +153,7 @@ def test_zoom_and_crosshair_survive_20_refreshes_another_theme_another_size_and_
     zoomed = page.range()
     later = datetime.now(UTC) + timedelta(minutes=5)
     tables.put_ticks("FAST", [112.0], newest=later, source="simulated")
-    eventually(lambda: page.view("view.look").startswith("10 "))
+    eventually(lambda: page.view("JSON.parse(view.look).seconds") == 10)
     assert not page.view("view.chart.kept")
     assert page.view("view.at") == pointed
     assert page.view("view.rows.length") > 40
