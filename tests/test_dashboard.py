@@ -394,7 +394,7 @@ def reads(settings, tables, monkeypatch) -> Reads:
 
 
 def test_refresh_sends_one_query_a_symbol_for_newer_ticks_alone(reads, tables):
-    old = tables.put_ticks("AAPL", [100.0] * 450)
+    old = tables.put_ticks("AAPL", [100.0] * 150)
     tables.put_ticks("MSFT", [100.0] * 30)
     reads.refresh("AAPL", "MSFT")
     series = reads.feed.series("AAPL")
@@ -542,16 +542,16 @@ def test_refresh_reads_a_pending_alert_again_until_it_is_sent(reads, tables):
 
 
 def test_read_back_to_reads_a_range_once_and_leaves_no_gap(reads, tables):
-    timestamps = tables.put_ticks("AAPL", [100.0] * 900)
+    timestamps = tables.put_ticks("AAPL", [100.0] * 300)
     reads.refresh("AAPL")
     reads.queries.clear()
 
-    series = reads.feed.read_back_to("AAPL", datetime.fromisoformat(timestamps[100]), timeout=30)
-    reads.feed.read_back_to("AAPL", datetime.fromisoformat(timestamps[200]), timeout=30)
+    series = reads.feed.read_back_to("AAPL", datetime.fromisoformat(timestamps[50]), timeout=30)
+    reads.feed.read_back_to("AAPL", datetime.fromisoformat(timestamps[80]), timeout=30)
 
-    assert [tick.timestamp for tick in series.ticks] == timestamps[100:]
+    assert [tick.timestamp for tick in series.ticks] == timestamps[50:]
     assert len(reads.queries) == 1
-    assert len({tick.timestamp for tick in series.ticks}) == 800
+    assert len({tick.timestamp for tick in series.ticks}) == 250
 
 
 def test_refresh_with_more_new_ticks_than_the_limit_starts_the_series_again(reads, tables, monkeypatch):
@@ -813,6 +813,7 @@ def test_page_without_tables_names_the_command_that_makes_them(page, settings):
 
 
 def test_page_without_credentials_says_so_and_uses_them_once_they_are_set(page, tables, monkeypatch):
+    monkeypatch.setattr(feed, "REFRESH_SECONDS", 0.1)
     tables.put_ticks("AAPL", [100.0])
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
