@@ -58,6 +58,11 @@ def draw_heading(text: str) -> None:
     st.html(f"<h2 style='font-size:1.15rem;margin:0;padding:0'>{html.escape(text)}</h2>", width="content")
 
 
+def table_height(rows: int) -> int:
+    """The height of a table in pixels: its rows, ten at most, and the header."""
+    return min(rows, 10) * 35 + 38
+
+
 def draw_watchlist(
     feed: Feed, symbols: list[str], colours: dict[str, str], now: datetime, *, is_narrow: bool
 ) -> str:
@@ -69,6 +74,7 @@ def draw_watchlist(
         key="watchlist " + " ".join(symbols),
         hide_index=True,
         placeholder="–",
+        height=table_height(len(symbols)),
         on_select="rerun",
         selection_mode="single-cell",  # the only mode in which the arrow keys move the selection
         selection_default={"selection": {"cells": [(row, "Symbol")]}},
@@ -158,6 +164,7 @@ def draw_alerts(feed: Feed, symbols: Sequence[str], selected: str, *, size: str)
         key="alerts",
         hide_index=True,
         placeholder="–",
+        height=table_height(len(frame)),
         alt="Alerts, newest first",
         column_order=(tables.WIDE_ALERTS if size == "wide" else tables.ALERTS).values(),
         column_config=tables.alert_columns(feed.settings, zone=viewer_zone(), is_narrow=size == "narrow"),
