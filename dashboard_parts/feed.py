@@ -21,7 +21,6 @@ from dashboard_parts.ticks import (
     TICK_FIELDS,
     Series,
     format_timestamp,
-    is_anomaly_id,
 )
 
 REFRESH_SECONDS = 3
@@ -237,10 +236,9 @@ class Feed:
         elif series.due[0]:
             self._read_anomalies(series, series.due[0])
         else:
-            signals = sorted(key for key in series.alerts if not is_anomaly_id(key))
-            # Start at the oldest alert that was not sent yet, to see when its status changes.
-            pending = [key for key in series.pending() if not is_anomaly_id(key)]
-            first = min([*pending, *signals[-READ_AGAIN:]], default="0")
+            signals = series.signals()
+            # Start at the oldest signal that was not sent yet, to see when its status changes.
+            first = min([*filter(series.is_pending, signals), *signals[-READ_AGAIN:]], default="0")
             items, _ = self._query(series, ALERT_FIELDS, first, "~", CHART_ALERTS)
             series.put_alerts(items)
         series.trim_alerts(CHART_ALERTS)

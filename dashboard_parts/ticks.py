@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -40,6 +41,9 @@ class Tick(NamedTuple):
     bar: tuple[float, ...] | None = None  # open, high and low of its own bar, if it is of the past
     replayed_at: float | None = None  # when a replayed bar happened
     anomaly_id: str | None = None  # the alert_id of its anomaly, if it is one
+
+
+timestamp_of = attrgetter("timestamp")
 
 
 @dataclass
@@ -101,15 +105,19 @@ class Series:
 
     def trim_alerts(self, length: int) -> None:
         """Drop the oldest signals, and no anomaly, when there are more than twice `length`."""
-        signals = sorted(key for key in self.alerts if not is_anomaly_id(key))
+        signals = self.signals()
         if len(signals) > 2 * length:
             self.alerts_complete_from = signals[-length]
             older = set(signals[:-length])
             self.alerts = {key: alert for key, alert in self.alerts.items() if key not in older}
 
-    def pending(self) -> list[str]:
-        """The alerts that wait to be sent."""
-        return [key for key, alert in self.alerts.items() if alert.get("status") == "pending"]
+    def signals(self) -> list[str]:
+        """The alert_ids of the signals, oldest first."""
+        return sorted(key for key in self.alerts if not is_anomaly_id(key))
+
+    def is_pending(self, alert_id: str) -> bool:
+        """Whether an alert waits to be sent."""
+        return self.alerts[alert_id].get("status") == "pending"
 
     def unsettled_days(self) -> list[str]:
         """The dates at the exchange whose anomalies may still come or change.
@@ -119,7 +127,8 @@ class Series:
         """
         expected = {tick.anomaly_id for tick in self.ticks[-FIRST_TICKS:]} - {None}
         unsent = {key for key in expected if self.alerts.get(key, {}).get("status") in (None, "historical")}
-        return sorted({key[:10] for key in unsent | set(filter(is_anomaly_id, self.pending()))})
+        pending = {key for key in self.alerts if is_anomaly_id(key) and self.is_pending(key)}
+        return sorted({key[:10] for key in unsent | pending})
 
     def is_complete_from(self, start: datetime) -> bool:
         """Whether no tick is missing from a time on."""
@@ -128,10 +137,6 @@ class Series:
     def date_of(self, timestamp: str) -> str:
         """The date of a timestamp at the symbol's exchange."""
         return exchange_date(timestamp, self.newest.get("exchange_timezone"))
-
-
-def timestamp_of(tick: Tick) -> str:
-    return tick.timestamp
 
 
 def parse_tick(item: dict[str, Any]) -> Tick | None:
