@@ -207,7 +207,7 @@ def change_shards(journey: Journey, project: Project) -> None:
 
 def move(journey: Journey, project: Project) -> None:
     """Set up, look, and clean up in Europe, where AWS refuses a condition of the roles and has no arm64."""
-    europe = EUROPE | {"NO_ARM64": "eu-west-1", "REFUSE_CONDITION": "1"}
+    europe = EUROPE | {"AWS_NO_ARM64": "eu-west-1", "AWS_REFUSE_CONDITION": "1"}
     iam, awslambda = project.client("iam"), project.client("lambda", "eu-west-1")
     journey.go("move", project, "setup.sh", **europe)
     journey.there["roles"] = [iam.get_role(RoleName=role)["Role"] for role in ROLES]

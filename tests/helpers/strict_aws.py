@@ -5,13 +5,13 @@
   https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateShardCount.html
 - CloudWatch dashboards belong to the whole account, as roles do.
 - A batch of more than 10 records needs a window of at least 1 second.
-- Lambda refuses a role once before it knows it, and for ever while REFUSE_CONDITION is set and the role's
+- Lambda refuses a role once before it knows it, and for ever while AWS_REFUSE_CONDITION is set and the role's
   trust policy has the condition.
-- The regions in NO_ARM64 have no arm64.
+- The regions in AWS_NO_ARM64 have no arm64.
 - Each deletion is refused at first, with the errors that its service has for this.
 - GetResources goes on listing what was deleted.
 
-They hold for a project after `make_strict`: $STRICT_AWS names the folder in which they remember things. Its
+They hold for a project after `make_strict`: $AWS_STRICT names the folder in which they remember things. Its
 `sleep` takes no time, so no test waits when the scripts do.
 """
 
@@ -52,7 +52,7 @@ def make_strict(project: Project) -> None:
     (folder / "sleep").write_text("#!/bin/sh\n")
     (folder / "sleep").chmod(0o755)
     project.environment["PATH"] = f"{folder}{os.pathsep}{project.environment['PATH']}"
-    project.environment["STRICT_AWS"] = str(folder)
+    project.environment["AWS_STRICT"] = str(folder)
 
 
 class Command:
@@ -119,7 +119,7 @@ class Command:
             self.refuse("LimitExceededException", "more than 10 times in 24 hours")
 
     def check_architecture(self) -> None:
-        if self.flag("--architectures") == "arm64" and self.region in os.environ.get("NO_ARM64", "").split():
+        if self.flag("--architectures") == "arm64" and self.region in os.environ.get("AWS_NO_ARM64", "").split():
             self.refuse(
                 "InvalidParameterValueException",
                 f'Architecture "arm64" is not supported in {self.region}. Please select "x86_64"',
@@ -128,7 +128,7 @@ class Command:
     def check_role(self, arn: str) -> None:
         name = arn.rpartition("/")[2]
         trust = json.dumps(self.ask("iam", "get-role", "--role-name", name))
-        is_refused = "REFUSE_CONDITION" in os.environ and "aws:SourceAccount" in trust
+        is_refused = "AWS_REFUSE_CONDITION" in os.environ and "aws:SourceAccount" in trust
         if self.count(f"{self.operation} with {name}") == 1 or is_refused:
             self.refuse(
                 "InvalidParameterValueException",
