@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class Server:
         self.session.create_client = self.create_client
         self.emit_session_event = self.driver._emit_session_event
         self.driver._emit_session_event = self.introduce_session
+        time.sleep = lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.25))  # emulators need no more
         self.settings: list[str] = []
         self.clients: dict[tuple, Any] = {}
 
