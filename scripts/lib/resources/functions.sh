@@ -61,7 +61,7 @@ zip_of() { printf '%s' "$ROOT/.local/$1.zip"; }
 # zip_handler BASENAME: makes the zip file, and prints its hash as Lambda shows it.
 zip_handler() {
   mkdir -p "$ROOT/.local"
-  python3 "$SCRIPTS/lib/resources/lambda_zip.py" "$ROOT/lambdas/$1.py" "$(zip_of "$1")"
+  python3 -IS "$SCRIPTS/lib/resources/lambda_zip.py" "$ROOT/lambdas/$1.py" "$(zip_of "$1")"
 }
 
 delete_function() {

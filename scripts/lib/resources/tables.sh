@@ -20,7 +20,7 @@ ensure_table() {
   fi
   log "table $1: already exists"
   [[ $(description_of table "$1") == *'"TableStatus": "ACTIVE"'* ]] || call dynamodb wait table-exists --table-name "$1"
-  if [[ $1 == "$TABLE_NAME" ]] && ! is_set table "$1" '{"StreamSpecification": {"StreamViewType": "NEW_IMAGE"}}'; then
+  if [[ $1 == "$TABLE_NAME" && $(description_of table "$1") != *'"StreamViewType": "NEW_IMAGE"'* ]]; then
     call dynamodb update-table --table-name "$1" --output json \
       --stream-specification StreamEnabled=true,StreamViewType=NEW_IMAGE
     keep_description table "$1"

@@ -1,7 +1,7 @@
 """Exit status 0 when the second JSON document holds everything that the first one names, otherwise 1.
 
     has_settings.py WANTED CURRENT
-    has_settings.py --same ONE OTHER     neither holds anything that the other does not
+    has_settings.py ONE OTHER --same     neither holds anything that the other does not
 
 AWS describes a resource with more than we set (dates, defaults), so the two are never simply equal. This
 compares objects key by key and lists item by item. In policies, AWS may also return a list of strings in
@@ -32,5 +32,5 @@ def parse(text: str) -> object:
 
 
 if __name__ == "__main__":
-    wanted, current = map(parse, sys.argv[-2:])
+    wanted, current = map(parse, sys.argv[1:3])
     sys.exit(not (holds(current, wanted) and ("--same" not in sys.argv or holds(wanted, current))))
