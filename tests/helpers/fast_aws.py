@@ -1,7 +1,8 @@
-"""The real AWS CLI (v1), kept loaded: some 8 ms a command instead of 400.
+"""The real AWS CLI (v1) and Python, kept loaded: some 8 ms a command instead of 400.
 
 The `aws` that `fast_aws` puts on a PATH is a few lines of bash. It hands its arguments to a server, which has
-the modules, service models and clients of the CLI loaded and runs one command after the other.
+the modules, service models and clients of the CLI loaded and runs one command after the other. So does the
+`python3` beside it with programs that the scripts start with -IS: these need nothing but their arguments.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import fcntl
 import io
 import os
+import runpy
 import shutil
 import signal
 import socket
@@ -17,12 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 # Bash starts in 1 ms, Python in 9.
 CLIENT = """#!{bash}
+[[ $0 != */python3 || $1 == -IS ]] || exec "{python}" "$@"
 input=
 [[ " $* " != *' file:///dev/stdin '* ]] || IFS= read -r -d '' input
 settings=()
@@ -30,7 +34,7 @@ for name in "${{!AWS_@}}"; do
   settings+=("$name=${{!name}}")
 done
 exec 3<>/dev/tcp/127.0.0.1/{port} || exit
-set -- "$PWD" "$input" "$#" "$@" "${{settings[@]}}"
+set -- "$PWD" "$input" "$#" "${{0##*/}}" "$@" "${{settings[@]}}"
 printf '%s\\0' "$#" "$@" >&3
 for part in status errors output; do
   IFS= read -r -d '' -u 3 "$part"
@@ -45,14 +49,14 @@ LEAVE_TRACES = {"get-object", "invoke"}
 
 
 class Server:
-    """The CLI and the clients that it has made for the settings of the last command, AWS_… of its environment."""
+    """The CLI, and its clients for the settings (AWS_… in the environment) of the last command."""
 
     def __init__(self) -> None:
         import awscli.clidriver
 
         self.driver = awscli.clidriver.create_clidriver()
         self.session = self.driver.session
-        self.session.get_component("data_loader")  # reads AWS_DATA_PATH, which the CLI has set, when it is made
+        self.session.get_component("data_loader")  # while there is AWS_DATA_PATH, which the CLI has set
         self.make_client = self.session.create_client
         self.session.create_client = self.create_client
         self.emit_session_event = self.driver._emit_session_event
@@ -62,7 +66,7 @@ class Server:
         self.clients: dict[tuple, Any] = {}
 
     def introduce_session(self, parsed_args: Any) -> None:
-        """Tell plug-ins of the session, once: each time they add handlers to those that they have added before."""
+        """Tell the plug-ins of the session, once: each time they would add the same handlers again."""
         self.driver._emit_session_event = lambda parsed_args: None
         self.emit_session_event(parsed_args)
 
@@ -81,13 +85,14 @@ class Server:
             connection, _ = listener.accept()
             with contextlib.suppress(ConnectionError), connection:
                 folder, text, count, *rest = receive(connection)
-                words, settings = rest[: int(count)], rest[int(count) :]
-                self.adopt(folder, text, settings)
+                program, *words = rest[: int(count) + 1]
+                run = run_python if program == "python3" else self.run_counted
+                self.adopt(folder, text, rest[int(count) + 1 :])
                 if not LEAVE_TRACES.intersection(words):
-                    connection.sendall(self.answer(words))
+                    connection.sendall(answer(run, words))
                 elif os.fork() == 0:
                     self.session.create_client = self.make_client  # an older one has older handlers
-                    connection.sendall(self.answer(words))
+                    connection.sendall(answer(run, words))
                     os._exit(0)
 
     def adopt(self, folder: str, text: str, settings: list[str]) -> None:
@@ -106,22 +111,8 @@ class Server:
             self.session._credentials = None
             self.clients.clear()
 
-    def answer(self, words: list[str]) -> bytes:
-        """Run a command. Returns its status, its standard error and its standard output, a NUL after each."""
-        errors, output = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
-            try:
-                status = self.run_counted(words)
-            except SystemExit as stop:
-                status = stop.code
-                if isinstance(status, str):
-                    print(status, file=errors)
-                    status = 1
-        parts = (b"%d" % ((status or 0) % 256), errors.buffer.getvalue(), output.buffer.getvalue())
-        return b"\0".join((*parts, b""))
-
     def run_counted(self, words: list[str]) -> int:
-        """Run a command. The one with the number AWS_FAIL_AT fails, before AWS sees it or (AWS_FAIL_AFTER) after."""
+        """Run a command. Number AWS_FAIL_AT fails, before AWS sees it or (AWS_FAIL_AFTER) after."""
         number = 0
         if log := os.environ.get("AWS_CALL_LOG"):
             with open(log, "a+") as calls:
@@ -152,6 +143,30 @@ class Server:
         return self.driver.main(words)
 
 
+def run_python(words: list[str]) -> int:
+    """Run `python3 -IS PROGRAM ARGUMENT…`."""
+    sys.argv = words[1:]
+    runpy.run_path(words[1], run_name="__main__")
+    return 0
+
+
+def answer(run: Callable[[list[str]], int], words: list[str]) -> bytes:
+    """Run a command. Returns its status, its standard error and its standard output, a NUL after each."""
+    errors, output = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(output):
+        try:
+            status = run(words)
+        except SystemExit as stop:
+            status = stop.code or 0
+            if isinstance(status, str):
+                print(status, file=errors)
+                status = 1
+        except Exception:
+            traceback.print_exc()
+            status = 1
+    return b"%d\0%b\0%b\0" % (status % 256, errors.buffer.getvalue(), output.buffer.getvalue())
+
+
 def receive(connection: socket.socket) -> list[str]:
     """What a client sends: how many parts there are, and the parts, a NUL after each."""
     received = b""
@@ -177,8 +192,10 @@ def fast_aws(directory: Path) -> Iterator[Path]:
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
         )
-    (folder / "aws").write_text(CLIENT.format(bash=shutil.which("bash"), port=port))
-    (folder / "aws").chmod(0o755)
+    client = CLIENT.format(bash=shutil.which("bash"), port=port, python=sys.executable)
+    for name in ("aws", "python3"):
+        (folder / name).write_text(client)
+        (folder / name).chmod(0o755)
     try:
         yield folder
     finally:

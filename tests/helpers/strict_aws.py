@@ -119,7 +119,8 @@ class Command:
             self.refuse("LimitExceededException", "more than 10 times in 24 hours")
 
     def check_architecture(self) -> None:
-        if self.flag("--architectures") == "arm64" and self.region in os.environ.get("AWS_NO_ARM64", "").split():
+        regions = os.environ.get("AWS_NO_ARM64", "").split()
+        if self.flag("--architectures") == "arm64" and self.region in regions:
             self.refuse(
                 "InvalidParameterValueException",
                 f'Architecture "arm64" is not supported in {self.region}. Please select "x86_64"',
