@@ -9,9 +9,9 @@ import json
 import re
 
 import pytest
-from botocore.loaders import Loader
 
 from helpers.checkout import ROOT, as_list
+from helpers.mocked_aws import LOADER
 from helpers.project_copy import as_user
 
 SERVICES = {"s3api": "s3", "resourcegroupstaggingapi": "tag", "pinpoint-sms-voice-v2": "sms-voice"}
@@ -85,13 +85,13 @@ def actions_of(commands: set[str]) -> set[str]:
         service, *_, operation = command.split()
         service_model = {"s3api": "s3"}.get(service, service)
         if " wait " in command:
-            waiters = Loader().load_service_model(service_model, "waiters-2")["waiters"]
+            waiters = LOADER.load_service_model(service_model, "waiters-2")["waiters"]
             (found,) = [each for name, each in waiters.items() if name.lower() == operation.replace("-", "")]
             names = {found["operation"]}
         else:
             names = OTHERWISE.get(command) or {
                 name
-                for name in Loader().load_service_model(service_model, "service-2")["operations"]
+                for name in LOADER.load_service_model(service_model, "service-2")["operations"]
                 if name.lower() == operation.replace("-", "")
             }
         names = {re.sub(r"^HeadBucket$", "ListBucket", name) for name in names}

@@ -29,6 +29,7 @@ class Project:
     folder: Path
     environment: dict[str, str]
     calls: Path = field(init=False)
+    clients: dict[tuple[str, str], object] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.calls = self.folder / "calls.log"
@@ -61,7 +62,11 @@ class Project:
         self.environment["PATH"] = f"{folder}{os.pathsep}{self.environment['PATH']}"
 
     def client(self, service: str, region: str = "us-east-1") -> object:
-        return emulator_client(self.environment["AWS_ENDPOINT_URL"], service, region)
+        """A boto3 client of the account, as its owner. Each is made once, because that takes longer than a call."""
+        if (service, region) not in self.clients:
+            endpoint = self.environment["AWS_ENDPOINT_URL"]
+            self.clients[service, region] = emulator_client(endpoint, service, region)
+        return self.clients[service, region]
 
 
 def copy_project(folder: Path) -> Path:
