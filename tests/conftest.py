@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from urllib.request import Request, urlopen
 
 import botocore.session
 import pytest
@@ -17,12 +18,20 @@ from moto import mock_aws
 
 from helpers.aws_faults import FaultyAws
 from helpers.checkout import load_module
-from helpers.emulator import aws_environment
+from helpers.emulator import aws_environment, ministack
 from helpers.fast_aws import fast_aws
 from helpers.journey import Journey, moto_account, travel
 from helpers.memory_dynamodb import MemoryDynamoDB
 from helpers.mocked_aws import LOADER, Bucket, Table, Topic, resource
-from helpers.project_copy import SUBSCRIBERS, Project, account, account_like, as_user, copy_project
+from helpers.project_copy import (
+    SUBSCRIBERS,
+    Project,
+    account,
+    account_like,
+    as_user,
+    copy_project,
+    project_at,
+)
 from helpers.trend import START
 
 NOW = "2026-11-20T20:00:00Z"  # a Friday in New York's trading hours
@@ -40,11 +49,18 @@ def copy(tmp_path) -> Path:
     return copy_project(tmp_path / "project")
 
 
+@pytest.fixture(scope="session")
+def emptied(tmp_path_factory) -> Iterator[str]:
+    """The endpoint of a MiniStack that each test leaves empty."""
+    with ministack(tmp_path_factory.mktemp("emptied")) as endpoint:
+        yield endpoint
+
+
 @pytest.fixture
-def project(tmp_path, quick_cli) -> Iterator[Project]:
+def project(tmp_path, quick_cli, emptied) -> Iterator[Project]:
     """The project with an empty account."""
-    with account(tmp_path, quick_cli) as project:
-        yield project
+    yield project_at(emptied, tmp_path / "project", quick_cli)
+    urlopen(Request(f"{emptied}/_ministack/reset", method="POST")).close()
 
 
 @pytest.fixture(scope="session")

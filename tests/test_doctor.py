@@ -77,11 +77,12 @@ def test_after_set_up_all_is_well_and_a_check_that_fails_says_so_while_the_other
 
 
 @pytest.mark.emulator
-def test_mapping_whose_last_result_is_a_failure_is_wrong(own_deployed):
-    own_deployed.put_in_front_of_aws(
+def test_mapping_whose_last_result_is_a_failure_is_wrong(deployed, tmp_path):
+    project = Project(copy_project(tmp_path / "project"), dict(deployed.environment))
+    project.put_in_front_of_aws(
         "*LastProcessingResult*) printf 'Enabled\\tthe-uuid\\tFAILED: the stream is gone\\n'; exit ;;"
     )
-    status, lines = doctor(own_deployed, **SUBSCRIBERS)
+    status, lines = doctor(project, **SUBSCRIBERS)
     assert status == 1
     assert [line.split(":")[0] for line in wrong(lines)] == [
         "mapping of ProcessStockData",

@@ -22,7 +22,7 @@ import pytest
 from helpers.athena_data import BUCKET, DATABASE, WORKGROUP, Athena
 from helpers.checkout import ROOT
 from helpers.emulator import ACCOUNT_ID, aws_environment, ministack
-from helpers.project_copy import Project, copy_project
+from helpers.project_copy import Project, copy_project, project_at
 from stream_stock_data import build_tick
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("query")]
@@ -30,9 +30,9 @@ NAMES = sorted(file.stem for file in (ROOT / "athena").glob("*.sql"))
 
 
 def project_on(folder: Path, quick_cli: Path, endpoint: str) -> Project:
-    environment = aws_environment(endpoint) | {"BUCKET_NAME": BUCKET}
-    environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
-    return Project(copy_project(folder), environment)
+    project = project_at(endpoint, folder, quick_cli)
+    project.environment["BUCKET_NAME"] = BUCKET
+    return project
 
 
 @pytest.fixture(scope="module")

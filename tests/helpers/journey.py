@@ -6,7 +6,6 @@ is asked about it: what came of each step, what was there after it, and which co
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from helpers.checkout import ROOT
 from helpers.emulator import ACCOUNT_ID, aws_environment, free_port, wait_until_it_answers
-from helpers.project_copy import BUCKET, SUBSCRIBERS, Project, copy_project, snapshot
+from helpers.project_copy import BUCKET, SUBSCRIBERS, Project, project_at, snapshot
 from helpers.strict_aws import make_strict
 
 ROLES = ("Lambda_Kinesis_DynamoDB_Role", "StockTrendLambdaRole")
@@ -94,9 +93,7 @@ def moto_account(folder: Path, quick_cli: Path) -> Iterator[Project]:
         )
     try:
         wait_until_it_answers(f"{endpoint}/moto-api/", process, log)
-        environment = aws_environment(endpoint)
-        environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
-        project = Project(copy_project(folder / "project"), environment)
+        project = project_at(endpoint, folder / "project", quick_cli)
         for name in ("requirements.txt", ".env.example"):
             shutil.copy(ROOT / name, project.folder / name)
         project.put_in_front_of_aws(WHERE_MOTO_DIFFERS)

@@ -62,7 +62,7 @@ class Project:
         self.environment["PATH"] = f"{folder}{os.pathsep}{self.environment['PATH']}"
 
     def client(self, service: str, region: str = "us-east-1") -> object:
-        """A boto3 client of the account, as its owner. Each is made once, because that takes longer than a call."""
+        """A boto3 client of the account, as its owner. Each is made once: that takes longer than a call."""
         if (service, region) not in self.clients:
             endpoint = self.environment["AWS_ENDPOINT_URL"]
             self.clients[service, region] = emulator_client(endpoint, service, region)
@@ -75,13 +75,18 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
+def project_at(endpoint: str, folder: Path, quick_cli: Path) -> Project:
+    """A copy of the project in a folder, with the quick CLI and the account behind an endpoint."""
+    environment = aws_environment(endpoint)
+    environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
+    return Project(copy_project(folder), environment)
+
+
 @contextmanager
 def account(folder: Path, quick_cli: Path, *, keep: bool = False) -> Iterator[Project]:
     """The project with a MiniStack, empty or with the state that was kept in `folder`, and the quick CLI."""
     with ministack(folder / "ministack", keep=keep) as endpoint:
-        environment = aws_environment(endpoint)
-        environment["PATH"] = f"{quick_cli}{os.pathsep}{environment['PATH']}"
-        yield Project(copy_project(folder / "project"), environment)
+        yield project_at(endpoint, folder / "project", quick_cli)
 
 
 @contextmanager
