@@ -55,6 +55,8 @@ class Server:
         import awscli.clidriver
 
         self.driver = awscli.clidriver.create_clidriver()
+        parser = self.driver._create_parser(self.driver._get_command_table())
+        self.driver._create_parser = lambda table: parser
         self.session = self.driver.session
         self.session.get_component("data_loader")  # while there is AWS_DATA_PATH, which the CLI has set
         self.make_client = self.session.create_client
