@@ -21,13 +21,13 @@ ensure_role() {
       call iam put-role-permissions-boundary --role-name "$1" --permissions-boundary "$PERMISSIONS_BOUNDARY"
       log "role $1: permissions boundary set"
     fi
-    if is_set role "$1" "{\"AssumeRolePolicyDocument\": $trust}"; then
-      :
-    elif trusts_any_account "$1"; then
-      log "role $1: trusts Lambda without the condition aws:SourceAccount, which AWS has refused"
-    else
-      call iam update-assume-role-policy --role-name "$1" --policy-document "$trust"
-      log "role $1: trust policy set"
+    if ! is_set role "$1" "{\"AssumeRolePolicyDocument\": $trust}"; then
+      if trusts_any_account "$1"; then
+        log "role $1: trusts Lambda without the condition aws:SourceAccount, which AWS has refused"
+      else
+        call iam update-assume-role-policy --role-name "$1" --policy-document "$trust"
+        log "role $1: trust policy set"
+      fi
     fi
     ! role_policy "$1" || ! is_same "$policy" "$REPLY" || return 0
     log "role $1: policy set"
