@@ -10,11 +10,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from urllib.request import Request, urlopen
 
-import botocore.session
 import pytest
 import time_machine
 from filelock import FileLock
-from moto import mock_aws
 
 from helpers.aws_faults import FaultyAws
 from helpers.checkout import load_module
@@ -22,7 +20,7 @@ from helpers.emulator import aws_environment, ministack
 from helpers.fast_aws import fast_aws
 from helpers.journey import Journey, moto_account, travel
 from helpers.memory_dynamodb import MemoryDynamoDB
-from helpers.mocked_aws import LOADER, Bucket, Table, Topic, resource
+from helpers.mocked_aws import Bucket, Table, Topic, quick_moto, resource
 from helpers.project_copy import (
     SUBSCRIBERS,
     Project,
@@ -141,12 +139,9 @@ def faults() -> Iterator[FaultyAws]:
 
 
 @pytest.fixture
-def mocked_aws(
-    aws_credentials: None, clock: time_machine.Coordinates, faults: FaultyAws, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def mocked_aws(aws_credentials: None, clock: time_machine.Coordinates, faults: FaultyAws) -> Iterator[None]:
     """AWS, played by moto."""
-    monkeypatch.setattr(botocore.session, "create_loader", lambda *paths: LOADER)
-    with mock_aws():
+    with quick_moto():
         yield
 
 

@@ -17,15 +17,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
-import botocore.session
 import pytest
-from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from helpers.chats import Chats
 from helpers.checkout import ROOT, load_module, rendered
 from helpers.emulator import aws_environment
-from helpers.mocked_aws import LOADER, SETTINGS
+from helpers.mocked_aws import SETTINGS, quick_moto
 from helpers.project_copy import Project, copy_project
 from helpers.stream_driver import EventSourceMapping, dynamodb_record
 
@@ -345,10 +343,9 @@ def zipped(file: str) -> bytes:
 
 
 @pytest.fixture
-def account(aws_credentials, monkeypatch) -> Iterator[dict[str, Any]]:
+def account(aws_credentials) -> Iterator[dict[str, Any]]:
     """An account in which someone has followed the page up to step 6."""
-    monkeypatch.setattr(botocore.session, "create_loader", lambda *paths: LOADER)
-    with mock_aws(config={"lambda": {"use_docker": False}}):
+    with quick_moto(config={"lambda": {"use_docker": False}}):
         aws = {name: boto3.client(name) for name in SERVICES}
         build(aws)
         yield aws

@@ -19,9 +19,9 @@ import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 import stream_stock_data as producer
+from helpers.mocked_aws import quick_moto
 from stream_stock_data import (
     CannotRun,
     Checkpoint,
@@ -435,7 +435,7 @@ def kinesis(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv(name, "testing")
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    with mock_aws():
+    with quick_moto():
         client = boto3.client("kinesis", region_name="us-east-1")
         client.create_stream(StreamName="ticks", ShardCount=2)
         yield client

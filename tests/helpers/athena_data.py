@@ -16,11 +16,10 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pandas as pd
 import pytest
-from moto import mock_aws
 
 from helpers.checkout import ROOT, load_module
 from helpers.emulator import emulator_client
-from helpers.mocked_aws import SETTINGS, Bucket, Table, Topic, resource
+from helpers.mocked_aws import SETTINGS, Bucket, Table, Topic, quick_moto, resource
 from helpers.stream_driver import dynamodb_record, kinesis_record
 from stream_stock_data import build_tick, format_timestamp
 
@@ -91,7 +90,7 @@ def make_archive() -> Archive:
     later = [tick | {"fetched_at": tick["timestamp"].replace("Z", "")[:-3] + "999Z"} for tick in ticks[40:90]]
     records = [kinesis_record(json.dumps(tick).encode(), number) for number, tick in enumerate(ticks)]
     second_producer = [kinesis_record(json.dumps(tick).encode(), 9000 + n) for n, tick in enumerate(later)]
-    with pytest.MonkeyPatch.context() as patch, mock_aws():
+    with pytest.MonkeyPatch.context() as patch, quick_moto():
         for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
             patch.delenv(name, raising=False)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 import botocore.session
+from moto import mock_aws
+from moto.core.serialize import BaseJSONSerializer
 
 from helpers.checkout import rendered
 
@@ -30,7 +35,29 @@ SETTINGS = {
     "RETENTION_DAYS": "30",
 }
 client = cache(boto3.client)  # making one takes longer than most tests
-LOADER = botocore.session.create_loader()  # reads the definition of a service once, not once a test
+session = cache(boto3.Session)  # reads the definition of a service once, not once a test
+LOADER = botocore.session.create_loader()  # the same for tests that need sessions of their own
+serialize_structure = BaseJSONSerializer._serialize_type_structure
+
+
+def serialize_quickly(serializer: object, serialized: dict, value: Any, shape: Any, key: str) -> None:
+    """Answer a value of a DynamoDB item as it is. moto would look for ten members, each under three names."""
+    if shape.name == "AttributeValue":
+        serialized[key] = value
+    else:
+        serialize_structure(serializer, serialized, value, shape, key)
+
+
+@contextmanager
+def quick_moto(config: dict | None = None) -> Iterator[None]:
+    """AWS, played by moto, without what takes long and changes no answer."""
+    with (
+        patch("moto.core.models.RESPONSES_METHODS", []),  # patterns for requests, which boto3 does not use
+        patch.object(BaseJSONSerializer, "_serialize_type_structure", serialize_quickly),
+        mock_aws(config=config),
+        patch("boto3.DEFAULT_SESSION", session()),
+    ):
+        yield
 
 
 def resource(name: str) -> dict[str, Any]:
