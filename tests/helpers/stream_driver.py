@@ -42,7 +42,7 @@ STREAM_ARN = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/Stock-market-stream"
 TABLE_STREAM_ARN = (
     f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/stock-market-data/stream/2026-11-22T00:00:00.000"
 )
-LONGEST_PAUSE = 60  # seconds between two attempts
+LONGEST_PAUSE = 300  # seconds between two attempts
 
 
 def kinesis_record(data: bytes | str, number: int, *, shard: int = 0, arrived_at: float = 0) -> dict:
