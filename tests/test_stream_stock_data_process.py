@@ -11,19 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-from helpers.checkout import ROOT
 from helpers.emulator import aws_environment, free_port
 from helpers.kinesis import KinesisStandIn
+from helpers.producer import SCRIPT, running, until
 from helpers.yahoo import HANG, RESET, YahooStandIn, market
-
-SCRIPT = ROOT / "stream_stock_data.py"
 
 
 @pytest.fixture
@@ -51,38 +49,10 @@ def environment_of(directory: Path, endpoint: str | None) -> dict[str, str]:
     return clean | {"STATE_DIR": str(directory / "state")}
 
 
-def run(environment: dict[str, str], *flags: str, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(script), *flags], env=environment, capture_output=True, text=True, timeout=60
-    )
-
-
-@contextmanager
-def running(environment: dict[str, str], *flags: str, driver: str = "") -> Iterator[subprocess.Popen]:
-    """A producer that runs meanwhile and is killed afterwards, if it still runs.
-
-    driver: statements to run first, for constants to shorten; `producer` is the module.
-    """
-    code = f"import sys, stream_stock_data as producer\n{driver}\nsys.exit(producer.main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *flags],
-        env=environment | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
+def run(environment: dict[str, str], *flags: str, **options: object) -> CompletedProcess[str]:
+    """What is left of a producer that ends by itself."""
+    with running(environment, *flags, **options) as producer:
+        return CompletedProcess(flags, producer.wait(), producer.stdout, producer.stderr)
 
 
 # --- Exit statuses and messages ---
@@ -92,7 +62,15 @@ def test_dry_run_prints_ticks_and_needs_no_aws(tmp_path, yahoo):
     environment = {
         name: value for name, value in environment_of(tmp_path, None).items() if not name.startswith("AWS_")
     }
-    done = run(environment | yahoo.environment, "--dry-run", "--once", "--symbols", "aapl,MSFT")
+    command = [
+        sys.executable,
+        SCRIPT,
+        "--dry-run",
+        "--once",
+        "--symbols",
+        "aapl,MSFT",
+    ]  # the other tests fork
+    done = subprocess.run(command, env=environment | yahoo.environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line[:16] for line in lines[:2]] == ["Would send AAPL ", "Would send MSFT "]
@@ -135,14 +113,12 @@ def test_verbose_tells_each_call(environment):
 
 
 def test_websocket_that_is_refused_is_polled_over(environment, kinesis):
-    with running(environment, "--source", "websocket", "--symbols", "AAPL", "--delay", "0.2") as process:
-        lines = []
-        while not (lines and "polling until it is back" in lines[-1]):
-            lines.append(process.stdout.readline())
+    with running(environment, "--source", "websocket", "--symbols", "AAPL", "--delay", "0.2") as producer:
+        until(lambda: "polling until it is back" in producer.said, "the fallback")
         before = len(kinesis.records)
         until(lambda: len(kinesis.records) > before + 1, "polled quotes")
+        assert not re.search("Traceback|Warning", producer.said)
     assert {tick["source"] for tick in kinesis.records} == {"yahoo"}
-    assert not [line for line in lines if "Traceback" in line or "Warning" in line]
 
 
 def test_symbols_file_is_polled(environment, kinesis, tmp_path):
@@ -265,10 +241,9 @@ def test_replay_ends_when_the_file_ends(environment, kinesis, tmp_path):
 
 def test_unsent_ticks_at_the_end_are_an_exit_status_and_go_out_next_time(environment, kinesis):
     kinesis.fails = lambda record: True
-    with running(environment, "--once", "--symbols", "AAPL", driver=SHORT_PAUSES) as process:
-        output, _ = process.communicate(timeout=30)
-    assert process.returncode == 3
-    assert "1 waiting in the spool" in output
+    with running(environment, "--once", "--symbols", "AAPL", driver=SHORT_PAUSES) as producer:
+        assert producer.wait() == 3
+        assert "1 waiting in the spool" in producer.said
     kinesis.fails = lambda record: False
     assert run(environment, "--once", "--symbols", "AAPL").returncode == 0
     assert len(kinesis.records) in (1, 2)  # the second poll may come within the same second
@@ -305,12 +280,11 @@ def test_heartbeat_is_sent_before_a_single_poll_ends(environment, kinesis, yahoo
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_with_a_summary_and_status_0(environment, kinesis, number):
-    with running(environment, "--delay", "30") as process:
+    with running(environment, "--delay", "30") as producer:
         until(lambda: kinesis.records, "the first tick")
-        process.send_signal(number)
-        output, _ = process.communicate(timeout=20)
-    assert process.returncode == 0
-    assert output.splitlines()[-1].startswith("Stopped after 1 polls: 1 sent")
+        producer.send_signal(number)
+        assert producer.wait() == 0
+        assert producer.stdout.splitlines()[-1].startswith("Stopped after 1 polls: 1 sent")
 
 
 def test_expired_credentials_spool_name_the_command_and_recover_without_a_restart(
@@ -323,10 +297,11 @@ def test_expired_credentials_spool_name_the_command_and_recover_without_a_restar
     write_key("OLD")
     environment = environment | {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
     del environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
-    with running(environment, "--delay", "0.3") as process:
+    with running(environment, "--delay", "0.3") as producer:
         until(lambda: kinesis.records, "the first tick")
         kinesis.valid_key = "NEW"
-        line = next(line for line in process.stdout if line.startswith("Not sent"))
+        until(lambda: "Not sent" in producer.said, "a refusal")
+        line = next(line for line in producer.said.splitlines() if line.startswith("Not sent"))
         assert "credentials are missing or not valid" in line
         assert "ExpiredTokenException" in line
         assert "run `aws configure`" in line
@@ -414,19 +389,17 @@ def test_fault_run_every_fetched_quote_arrives_in_order_and_once(tmp_path, kines
     in_hand: set[int] = set()
     kinesis.away = lambda: 45 <= len(faulty.served) < 65
     for polls in (25, 55, 85):  # the second kill hits while Kinesis is away
-        with running(environment, *flags, driver=SHORT_PAUSES) as process:
+        with running(environment, *flags, driver=SHORT_PAUSES) as producer:
             until(lambda polls=polls: len(faulty.served) >= polls, f"{polls} polls", seconds=60)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            producer.kill()
         in_hand.add(len(faulty.served) - 1)
     faulty.calm = True
     calm_from = len(faulty.served)
-    with running(environment, *flags, driver=SHORT_PAUSES) as process:
+    with running(environment, *flags, driver=SHORT_PAUSES) as producer:
         until(lambda: len(faulty.served) >= calm_from + 3, "three quiet polls")
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, output
-    assert "0 waiting in the spool" in output
+        producer.send_signal(signal.SIGTERM)
+        assert producer.wait() == 0, producer.said
+        assert "0 waiting in the spool" in producer.said
 
     newest: dict[str, int] = {}
     expected, allowed = set(), set()
