@@ -29,10 +29,10 @@ from types import ModuleType
 import handlers  # first: it makes the imports of the tests' helpers work
 import latency
 import tutorial
-from moto import mock_aws
 from prices import USD
 from wire import Market, size_of
 
+from helpers.mocked_aws import quick_moto
 from helpers.stream_driver import dynamodb_record, kinesis_record
 
 FIXED_HOURS = 730  # a month, day and night
@@ -65,7 +65,7 @@ class Usage:
 @cache
 def our_handlers() -> tuple[ModuleType, ModuleType]:
     """ProcessStockData and StockTrendAnalysis."""
-    with mock_aws():
+    with quick_moto():
         return handlers.load(handlers.PROCESS), handlers.load(handlers.TREND)
 
 
@@ -99,7 +99,7 @@ def ours(ticks: int) -> Usage:
     items = [market.item(symbol, PAST - 1) for symbol in market.symbols]
     wire = handlers.wire
     wire.item_bytes = size_of(items[0])
-    with mock_aws(), wire.installed():
+    with quick_moto(), wire.installed():
         wire.market, wire.latency, wire.is_canned = market, {}, False
         process, trend = (handler.lambda_handler for handler in our_handlers())
         kinesis = {"Records": [kinesis_record(encode(tick), n) for n, tick in enumerate(now)]}
@@ -133,7 +133,7 @@ def theirs(ticks: int) -> Usage:
     items = [market.item(symbol, TUTORIAL_PAST - 1) for symbol in market.symbols]
     wire = handlers.wire
     wire.item_bytes = size_of(items[0])
-    with mock_aws(), wire.installed():
+    with quick_moto(), wire.installed():
         wire.market, wire.latency, wire.is_canned = None, {}, False
         wire.is_paused = True
         handlers.make_resources()

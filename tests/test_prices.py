@@ -178,6 +178,7 @@ def amount(cell: str) -> float:
 NUMBER = r"\d[\d,]*(?:\.\d+)?"
 
 
+@pytest.mark.xdist_group("costs")  # one worker makes the tables
 @pytest.mark.parametrize("name", ["cost", "needs", "steps"])
 def test_pages_have_the_table_of_the_costs(cost_tables, name):
     """Calls and bytes are measured, so a figure may differ by a little from run to run."""
@@ -194,6 +195,7 @@ def test_pages_have_the_table_of_the_costs(cost_tables, name):
             assert figures == pytest.approx(measured, rel=0.05, abs=0.01)
 
 
+@pytest.mark.xdist_group("costs")
 def test_costs_add_up_and_follow_from_the_prices(cost_tables):
     rows = {row[0]: row[1:] for row in map(cells, cost_tables["cost"])}
     months = {name: (amount(row[1]), amount(row[3])) for name, row in rows.items() if "$" in row[1]}
