@@ -1,4 +1,4 @@
-"""An archive as the producer and the functions make it, in moto, and an Athena to query it, in MiniStack."""
+"""An archive as the producer and the functions make it, and an Athena to query it, in MiniStack."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from string import Template
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,7 +20,8 @@ import pytest
 
 from helpers.checkout import ROOT, load_module
 from helpers.emulator import emulator_client
-from helpers.mocked_aws import SETTINGS, Bucket, Table, Topic, quick_moto, resource
+from helpers.memory_dynamodb import MemoryDynamoDB
+from helpers.mocked_aws import SETTINGS, Bucket, quick_moto, resource
 from helpers.stream_driver import dynamodb_record, kinesis_record
 from stream_stock_data import build_tick, format_timestamp
 
@@ -99,20 +101,22 @@ def make_archive() -> Archive:
         for name in ("process_stock_data", "stock_trend_analysis"):
             for variable, value in resource(name)["Environment"]["Variables"].items():
                 patch.setenv(variable, value)
-        table, alerts, bucket, _ = Table("ticks_table"), Table("alerts_table"), Bucket(), Topic()
+        bucket, memory = Bucket(), MemoryDynamoDB()
         processor, analyst = (
             load_module("lambdas/process_stock_data.py"),
             load_module("lambdas/stock_trend_analysis.py"),
         )
+        processor.dynamodb = analyst.dynamodb = memory
+        analyst.sns = SimpleNamespace(publish=memory.publish)
         batches = [records[start : start + 150] for start in range(0, len(records), 150)]
         for batch in (*batches, records[70:200], records[:33], second_producer):
             assert processor.lambda_handler({"Records": batch}, None) == {"batchItemFailures": []}
-        items = sorted(table.items(), key=lambda item: item["timestamp"]["S"])
+        items = sorted(memory.inserted, key=lambda item: item["timestamp"]["S"])
         changes = [dynamodb_record(item, number) for number, item in enumerate(items)]
         for start in range(0, len(changes), 90):
             answer = analyst.lambda_handler({"Records": changes[start : start + 90]}, None)
             assert answer == {"batchItemFailures": []}
-        return Archive(bucket.objects("raw-data/"), as_frame(ticks), alerts.items())
+        return Archive(bucket.objects("raw-data/"), as_frame(ticks), list(memory.alerts.values()))
 
 
 def as_frame(ticks: list[dict[str, Any]]) -> pd.DataFrame:
