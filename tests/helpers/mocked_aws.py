@@ -11,6 +11,8 @@ from unittest.mock import patch
 
 import boto3
 import botocore.session
+import moto.s3.urls
+from cryptography.hazmat.primitives.asymmetric import rsa
 from moto import mock_aws
 from moto.core.serialize import BaseJSONSerializer
 
@@ -37,6 +39,7 @@ SETTINGS = {
 client = cache(boto3.client)  # making one takes longer than most tests
 session = cache(boto3.Session)  # reads the definition of a service once, not once a test
 LOADER = botocore.session.create_loader()  # the same for tests that need sessions of their own
+key_of_signatures = cache(rsa.generate_private_key)
 serialize_structure = BaseJSONSerializer._serialize_type_structure
 
 
@@ -53,6 +56,9 @@ def quick_moto(config: dict | None = None) -> Iterator[None]:
     """AWS, played by moto, without what takes long and changes no answer."""
     with (
         patch("moto.core.models.RESPONSES_METHODS", []),  # patterns for requests, which boto3 does not use
+        # moto makes such a key for each subscription, in the time of a whole test.
+        patch("moto.sns.models.Subscription.private_key", lambda _: key_of_signatures(65537, 2048)),
+        patch("moto.s3.models.S3Backend._url_module", moto.s3.urls),  # reloaded from the disk at each call
         patch.object(BaseJSONSerializer, "_serialize_type_structure", serialize_quickly),
         mock_aws(config=config),
         patch("boto3.DEFAULT_SESSION", session()),
