@@ -205,18 +205,20 @@ def sample_series() -> dict[str, list[str]]:
     ("symbol", "price"), [("SHIB-USD", 1.234e-05), ("KRWUSD=X", 0.0007), ("EURUSD=X", 1.081234)]
 )
 def test_lambda_handler_averages_of_small_prices_have_seven_digits(
-    stock_trend_analysis, ticks_table, alerts_table, topic, clock, symbol, price
+    stock_trend_analysis, memory, clock, symbol, price
 ):
     prices = prices_around(price, 120, rng=random.Random(symbol))
     clock.move_to(START + timedelta(minutes=120))
     now = {"S": format_timestamp(START + timedelta(minutes=120))}
     items = make_series([Decimal(str(price)) for price in prices], symbol, fetched_at=now)
-    put_all(ticks_table, items)
+    for item in items:
+        memory.put_tick(item)
     assert invoke(stock_trend_analysis, items) == SUCCESS
     expected = expected_ids(prices, items)
-    assert statuses(alerts_table) == dict.fromkeys(expected, "sent")
+    told = {key[1]: alert["status"]["S"] for key, alert in memory.alerts.items()}
+    assert told == dict.fromkeys(expected, "sent")
     assert len(expected) > 10
-    for alert in alerts_table.items():
+    for alert in memory.alerts.values():
         place = expected[alert["alert_id"]["S"]]
         assert f"{symbol} at {Decimal(str(prices[place])):f} " in alert["message"]["S"]
         for name, length in (("sma_short", 5), ("sma_long", 20)):
@@ -229,20 +231,22 @@ def test_lambda_handler_averages_of_small_prices_have_seven_digits(
 
 @pytest.mark.parametrize("symbol", ["AAPL", "GOOG", "IBM", "MSFT"])
 def test_lambda_handler_crossovers_of_real_prices_equal_the_reference(
-    stock_trend_analysis, ticks_table, alerts_table, topic, clock, symbol
+    stock_trend_analysis, memory, clock, symbol
 ):
     clock.move_to(START + timedelta(minutes=250))
     prices = sample_series()[symbol]
     items = make_series(prices, symbol, fetched_at={"S": format_timestamp(START + timedelta(minutes=250))})
     start = 0
     for size in (7, 100, 1, 33, 200):
-        put_all(ticks_table, items[start : start + size])
+        for item in items[start : start + size]:
+            memory.put_tick(item)
         assert invoke(stock_trend_analysis, items[start : start + size]) == SUCCESS
         start += size
     expected = expected_ids(prices, items)
     assert len(expected) >= 10
-    assert statuses(alerts_table) == dict.fromkeys(expected, "sent")
-    assert published(topic) == sorted(expected)
+    told = {key[1]: alert["status"]["S"] for key, alert in memory.alerts.items()}
+    assert told == dict.fromkeys(expected, "sent")
+    assert sorted(alert["alert_id"] for alert in heard(memory.messages, *MACHINES)) == sorted(expected)
 
 
 def test_lambda_handler_lengths_of_the_averages_are_settings(
@@ -877,9 +881,9 @@ def test_lambda_handler_alerts_table_with_other_keys_is_named_before_anything_is
 FAULTS = ("throttled", "error", "unreachable", "lost", "denied", "killed", "killed_after")
 
 
-@pytest.mark.parametrize("part", parts(3))
+@pytest.mark.parametrize("part", parts(5))
 @settings(
-    max_examples=10,
+    max_examples=6,
     derandomize=True,
     deadline=None,
     database=None,
