@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -12,8 +13,9 @@ from types import ModuleType
 
 import pytest
 
+from helpers.checkout import load_module
 from helpers.memory_dynamodb import MemoryDynamoDB
-from helpers.mocked_aws import Table
+from helpers.mocked_aws import Table, resource
 from helpers.parts import parts
 from helpers.trend import (
     START,
@@ -28,6 +30,17 @@ from helpers.trend import (
 )
 
 RECORDED = {"history": {"BOOL": True}}  # ticks whose alerts are stored and not published
+
+
+@pytest.fixture(scope="module")
+def parse_rules() -> Callable[[str], list]:
+    """The function of the handler, which calls nobody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AWS_PROFILE", raising=False)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for variable, value in resource("stock_trend_analysis")["Environment"]["Variables"].items():
+            patch.setenv(variable, value)
+        return load_module("lambdas/stock_trend_analysis.py").parse_rules
 
 
 def set_rules(handler: ModuleType, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -59,8 +72,8 @@ def judge(handler: ModuleType, table: MemoryDynamoDB, items: list[dict]) -> list
         " ; ",
     ],
 )
-def test_parse_rules_takes_every_form(stock_trend_analysis, text):
-    rules = stock_trend_analysis.parse_rules(text)
+def test_parse_rules_takes_every_form(parse_rules, text):
+    rules = parse_rules(text)
     expected = ["RULE#" + "".join(rule.split()) for rule in text.split(";") if rule.strip()]
     assert list(rules) == expected
 
@@ -94,35 +107,33 @@ def test_parse_rules_takes_every_form(stock_trend_analysis, text):
         ("AAPL\u00a0price > 3", 4),
     ],
 )
-def test_parse_rules_marks_the_place_of_a_mistake(stock_trend_analysis, rule, place):
+def test_parse_rules_marks_the_place_of_a_mistake(parse_rules, rule, place):
     with pytest.raises(ValueError, match="ALERT_RULES") as error:
-        stock_trend_analysis.parse_rules(f"MSFT price > 1; {rule}; IBM price > 2")
+        parse_rules(f"MSFT price > 1; {rule}; IBM price > 2")
     message, shown, mark = str(error.value).splitlines()
     assert "LEFT > or < RIGHT" in message
     assert shown == rule
     assert mark == " " * place + "^"
 
 
-def test_parse_rules_a_rule_twice_is_named(stock_trend_analysis):
+def test_parse_rules_a_rule_twice_is_named(parse_rules):
     with pytest.raises(ValueError, match="twice: AAPL  price>3"):
-        stock_trend_analysis.parse_rules("AAPL price > 3; IBM price > 3; AAPL  price>3")
+        parse_rules("AAPL price > 3; IBM price > 3; AAPL  price>3")
 
 
-def test_parse_rules_takes_100_rules_and_no_more(stock_trend_analysis):
+def test_parse_rules_takes_100_rules_and_no_more(parse_rules):
     rules = [f"AAPL price > {number}" for number in range(101)]
-    assert len(stock_trend_analysis.parse_rules(";".join(rules[:100]))) == 100
+    assert len(parse_rules(";".join(rules[:100]))) == 100
     with pytest.raises(ValueError, match="more than 100 rules"):
-        stock_trend_analysis.parse_rules(";".join(rules))
+        parse_rules(";".join(rules))
 
 
-def test_parse_rules_the_longest_rule_makes_a_key_that_dynamodb_takes(stock_trend_analysis):
+def test_parse_rules_the_longest_rule_makes_a_key_that_dynamodb_takes(parse_rules):
     symbols = [f"{number:032}" for number in range(26)]
-    (key,) = stock_trend_analysis.parse_rules(
-        f"{','.join(symbols[:25])} change_percent > -{'9' * 20}.{'9' * 20}"
-    )
+    (key,) = parse_rules(f"{','.join(symbols[:25])} change_percent > -{'9' * 20}.{'9' * 20}")
     assert len(f"2026-11-20T14:30:00.000Z#{key}".encode()) <= 1024
     with pytest.raises(ValueError, match="ALERT_RULES"):
-        stock_trend_analysis.parse_rules(f"{','.join(symbols)} price > 3")
+        parse_rules(f"{','.join(symbols)} price > 3")
 
 
 def test_import_a_rule_that_does_not_parse_is_named(load_handler):

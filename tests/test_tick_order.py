@@ -70,14 +70,14 @@ def judge(analyst: ModuleType, items: list[dict], *, rng: random.Random, sleep) 
     return set(table.alerts)
 
 
-@pytest.mark.parametrize("part", parts(4))
+@pytest.mark.parametrize("part", parts(10))
 @pytest.mark.parametrize("refusals", [0, 0.05, 0.4])
 def test_alerts_are_the_same_whatever_puts_are_refused_and_in_which_order_they_run(
     handlers, clock, capsys, part, refusals
 ):
     processor, analyst = handlers
     found = 0
-    for seed in range(part * 5, part * 5 + 5):
+    for seed in range(part * 2, part * 2 + 2):
         rng = random.Random(seed)
         symbols, count = [f"S{number}" for number in range(rng.randint(1, 30))], rng.randint(25, 60)
         prices = {symbol: [rng.choice([99.9, 100, 100, 100.1]) for _ in range(count)] for symbol in symbols}
@@ -95,4 +95,4 @@ def test_alerts_are_the_same_whatever_puts_are_refused_and_in_which_order_they_r
         alerts = judge(analyst, items, rng=rng, sleep=clock.shift)
         assert {key for key in alerts if key[1].partition("#")[0] in live} == expected, f"seed {seed}"
         found += len(expected)
-    assert found > 50
+    assert found > 20
