@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,16 @@ from helpers.project_copy import (
 from helpers.trend import START
 
 NOW = "2026-11-20T20:00:00Z"  # a Friday in New York's trading hours
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking again and again at the modules, which stay."""
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the modules go in good order at the end."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
