@@ -18,6 +18,7 @@ main() {
   trap 'release_locks' EXIT
   ensure_packages requirements/dev.txt
   export PATH=$VENV/bin:$PATH
+  unset PYTHONDONTWRITEBYTECODE # each process would compile the tests anew
   cd "$ROOT"
   ruff check
   ruff format --check
