@@ -194,7 +194,8 @@ def has_anomaly_today(series: Series) -> bool:
 def average(ticks: Sequence[Tick], length: int, end: int | None = None) -> Decimal | None:
     """The mean price of the last ticks before an index, the newest ones by default.
 
-    None if there are too few. Means of decimals are exact, so equality is as in StockTrendAnalysis.
+    None if there are too few. Equal means are rounded alike, so what is equal here is equal in
+    StockTrendAnalysis.
     """
     end = len(ticks) if end is None else end
     return sum(tick.price for tick in ticks[end - length : end]) / length if end >= length else None

@@ -107,8 +107,8 @@ def roles() -> dict[str, tuple[dict, dict]]:
     return {code(row[0]): (trust, policy) for row, policy in zip(tables(5)[1][1:], policies, strict=True)}
 
 
-def function(number: int) -> dict[str, Any]:
-    asked = values(6, 0, number + 1)
+def function(asked: dict[str, str], variables: dict[str, str]) -> dict[str, Any]:
+    """A function as a table of the page asks for it."""
     role = asked["Execution role → Use an existing role"]
     return {
         "FunctionName": asked["Function name"],
@@ -117,8 +117,16 @@ def function(number: int) -> dict[str, Any]:
         "Role": f"arn:aws:iam::{SETTINGS['ACCOUNT_ID']}:role/{role}",
         "MemorySize": int(asked["Configuration → General → Memory"]),
         "Timeout": int(asked["Configuration → General → Timeout"]),
-        "Environment": {"Variables": values(6, number + 1)},
+        "Environment": {"Variables": variables},
     }
+
+
+def function_of_step_6(number: int) -> dict[str, Any]:
+    return function(values(6, 0, number + 1), values(6, number + 1))
+
+
+def forwarder() -> dict[str, Any]:
+    return function(values(11, 1), values(11, 2))
 
 
 def mapping(number: int) -> dict[str, Any]:
@@ -136,20 +144,6 @@ def mapping(number: int) -> dict[str, Any]:
     if asked["Filter criteria"] != "none":
         settings["FilterCriteria"] = {"Filters": [{"Pattern": asked["Filter criteria"]}]}
     return settings
-
-
-def forwarder() -> dict[str, Any]:
-    asked = values(11, 1)
-    role = asked["Execution role → Use an existing role"]
-    return {
-        "FunctionName": asked["Function name"],
-        "Runtime": asked["Runtime"],
-        "Handler": asked["Runtime settings → Handler"],
-        "Role": f"arn:aws:iam::{SETTINGS['ACCOUNT_ID']}:role/{role}",
-        "MemorySize": int(asked["Configuration → General → Memory"]),
-        "Timeout": int(asked["Configuration → General → Timeout"]),
-        "Environment": {"Variables": values(11, 2)},
-    }
 
 
 def workgroup() -> dict[str, Any]:
@@ -245,7 +239,7 @@ def test_producer_has_the_policy_that_is_deployed():
 
 @pytest.mark.parametrize(("number", "name"), [(0, "process_stock_data"), (1, "stock_trend_analysis")])
 def test_functions_have_the_settings_that_are_deployed_and_all_variables_that_they_require(number, name):
-    wanted, asked = deployed(name), function(number)
+    wanted, asked = deployed(name), function_of_step_6(number)
     variables, known = asked["Environment"]["Variables"], wanted["Environment"]["Variables"]
     assert without(asked, "Environment") == without(wanted, "Environment", "Description")
     assert variables == {variable: known[variable] for variable in variables}
@@ -327,7 +321,9 @@ def build(aws: dict[str, Any]) -> None:
         aws["iam"].put_role_policy(RoleName=role, PolicyName=role, PolicyDocument=json.dumps(policy))
     for number in (0, 1):
         code_file = values(6, 0, number + 1)["lambda_function.py"]
-        aws["lambda"].create_function(Code={"ZipFile": zipped(code_file)}, Tags=TAGS, **function(number))
+        aws["lambda"].create_function(
+            Code={"ZipFile": zipped(code_file)}, Tags=TAGS, **function_of_step_6(number)
+        )
     database = values(10)["Name"]
     aws["glue"].create_database(DatabaseInput={"Name": database}, Tags=TAGS)
     aws["glue"].create_table(DatabaseName=database, TableInput=glue_table())
