@@ -30,6 +30,8 @@ def chats(tmp_path_factory) -> Iterator[Chats]:
     """The chats, with a certificate that everything on this machine trusts from here on."""
     with Chats(tmp_path_factory.mktemp("chats")) as chats, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(chats.certificates))
+        # Since Python 3.12, urllib keeps the certificates of its first use.
+        patch.setattr("urllib.request._opener", None)
         yield chats
 
 
